@@ -1,0 +1,1 @@
+"""Take things out of photos, and fill holes in them."""
