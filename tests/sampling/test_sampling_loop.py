@@ -50,7 +50,7 @@ def test_closing_early_stops_the_network() -> None:
     assert calls == []  # nothing runs before it is asked for
     next(loop)
     next(loop)
-    loop.close()  # type: ignore[attr-defined]
+    loop.close()
     assert len(calls) == 2
     assert next(loop, None) is None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -30,7 +30,7 @@ class StepState(Generic[Array]):
 
 def sample(
     predict: Callable[[Array, int], Array], x: Array, plan: SamplingPlan
-) -> Iterator[StepState[Array]]:
+) -> Generator[StepState[Array], None, None]:
     """Run a plan, one network call for each `next()`.
 
     The arithmetic is the array's own, in its dtype and on its device, so numpy arrays and torch tensors take
