@@ -1,0 +1,78 @@
+"""The connected pieces of a mask.
+
+Rows are cut into runs of True pixels; runs that touch between neighbouring rows are joined by union-find.
+There are far fewer runs than pixels, and every step works on all of them at once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moebius.imaging.arrays import Mask
+from moebius.imaging.box import Box
+
+Indices = NDArray[np.int64]
+
+
+def connected_boxes(mask: Mask) -> list[Box]:
+    """Bounding boxes of the 8-connected pieces of mask (H, W), sorted by (top, left, bottom, right).
+
+    Boxes of different pieces may overlap.
+    """
+    rows, starts, ends = _runs(mask)
+    if not len(rows):
+        return []
+    root = _join(len(rows), *_touching(rows, starts, ends, stride=mask.shape[1] + 2))
+    lefts, rights, bottoms = starts.copy(), ends.copy(), rows + 1
+    np.minimum.at(lefts, root, starts)
+    np.maximum.at(rights, root, ends)
+    np.maximum.at(bottoms, root, rows + 1)
+    # A piece's first run in reading order is its root, and lies in its top row.
+    first = np.flatnonzero(root == np.arange(len(root)))
+    columns = [edge[first].tolist() for edge in (rows, lefts, bottoms, rights)]
+    return [Box(left, top, right, bottom) for top, left, bottom, right in sorted(zip(*columns, strict=True))]
+
+
+def _runs(mask: Mask) -> tuple[Indices, Indices, Indices]:
+    """Row, start and end (half-open) of each run of True pixels, in reading order."""
+    height, width = mask.shape
+    padded = np.zeros((height, width + 1), dtype=bool)  # a False column keeps the rows apart
+    padded[:, :width] = mask
+    flat = padded.reshape(-1)
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    if flat.size and flat[0]:
+        edges = np.concatenate([[0], edges])
+    rows, starts = np.divmod(edges[0::2], width + 1)
+    return rows, starts, edges[1::2] - rows * (width + 1)
+
+
+def _touching(rows: Indices, starts: Indices, ends: Indices, stride: int) -> tuple[Indices, Indices]:
+    """Pairs of runs in neighbouring rows that touch at a side or a corner, as two arrays of run indices.
+
+    The runs below run i that touch it are consecutive: from the first that ends at or after i's start, to the
+    last that starts at or before i's end. `stride` > W + 1 makes (row, column) one sortable number.
+    """
+    first = np.searchsorted(rows * stride + ends, (rows + 1) * stride + starts, side="left")
+    last = np.searchsorted(rows * stride + starts, (rows + 1) * stride + ends, side="right")
+    count = last - first
+    upper = np.repeat(np.arange(len(rows)), count)
+    offset = np.arange(len(upper)) - np.repeat(np.cumsum(count) - count, count)
+    return upper, np.repeat(first, count) + offset
+
+
+def _join(count: int, a: Indices, b: Indices) -> Indices:
+    """Union-find over the pairs (a[i], b[i]): the smallest member of each of `count` elements' set."""
+    parent = np.arange(count)
+    while True:
+        roots_a, roots_b = parent[a], parent[b]
+        apart = roots_a != roots_b
+        if not apart.any():
+            return parent
+        a, b, roots_a, roots_b = a[apart], b[apart], roots_a[apart], roots_b[apart]
+        np.minimum.at(parent, np.maximum(roots_a, roots_b), np.minimum(roots_a, roots_b))
+        while True:  # point every element at its root
+            above = parent[parent]
+            if np.array_equal(above, parent):
+                break
+            parent = above
