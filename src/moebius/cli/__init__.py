@@ -1,1 +1,71 @@
+"""The command line. Each command lives in a file of its own, imported when it is called; `--help` imports none."""
 
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from moebius._version import __version__
+from moebius.errors import MoebiusError
+
+COMMANDS = {
+    "inpaint": "Take something out of a photo, or fill a hole in it.",
+    "models": "List, download and import models.",
+    "doctor": "Versions, devices, caches and a self test.",
+}
+"""Every command and its line in the help; `moebius.cli.<name>` holds the function `<name>`."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and help lines without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"moebius.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="moebius")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def moebius(context: click.Context, debug: bool) -> None:
+    """Take things out of photos, and fill holes in them."""
+    context.obj = {"debug": debug}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors raised on purpose become one line and an exit code (see `moebius.errors`)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        moebius(arguments, prog_name="moebius", standalone_mode=False)
+    except MoebiusError as error:
+        if "--debug" in arguments:
+            raise
+        _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("stopped", 130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:  # the last resort: nobody should have to read a traceback
+        if "--debug" in arguments:
+            raise
+        _fail(f"{type(error).__name__}: {error} (run with --debug for the traceback)", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    line = " ".join(message.split())
+    click.echo(f"moebius: error: {line}", err=True)
+    sys.exit(code)

@@ -1,1 +1,6 @@
+"""Engines run a model's networks: ONNX Runtime (base installation) or PyTorch (extra `[torch]`)."""
 
+from moebius.engines.base import Engine
+from moebius.engines.select import open_engine
+
+__all__ = ["Engine", "open_engine"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 
 def main() -> None:
@@ -17,7 +18,8 @@ def main() -> None:
     parser.add_argument("stage", choices=["autoencoder", "denoiser"])
     parser.add_argument("--data", type=Path, required=True, help="folder of .tar shards")
     parser.add_argument("--features", type=Path, help="LPIPS-squeeze weights (safetensors), for the autoencoder")
-    parser.add_argument("--autoencoder", type=Path, help="autoencoder run folder, for the denoiser")
+    parser.add_argument("--autoencoder", type=Path, help="autoencoder.safetensors, for the denoiser")
+    parser.add_argument("--initial", type=Path, help="checkpoint of another run to start the denoiser from")
     parser.add_argument("--out", type=Path, required=True, help="run folder; an unfinished run there goes on")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="decoded photos")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -41,11 +43,17 @@ def main() -> None:
         net = train_autoencoder(
             AutoencoderRecipe(**_parse(AutoencoderRecipe, changes)), features=options.features, **common
         )
-        torch.save(net.state_dict(), options.out / "final.pt")
+        state = {name: tensor.contiguous() for name, tensor in net.cpu().state_dict().items()}
+        save_file(state, options.out / "autoencoder.safetensors", {"config": json.dumps(asdict(net.config))})
     else:
         from moebius.training.denoiser import DenoiserRecipe, train_denoiser
 
-        train_denoiser(DenoiserRecipe(**_parse(DenoiserRecipe, changes)), autoencoder=options.autoencoder, **common)
+        train_denoiser(
+            DenoiserRecipe(**_parse(DenoiserRecipe, changes)),
+            autoencoder=options.autoencoder,
+            initial=options.initial,
+            **common,
+        )
 
 
 def _parse(recipe: type, changes: dict[str, str]) -> dict[str, Any]:

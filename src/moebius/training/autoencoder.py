@@ -69,13 +69,13 @@ def reconstruction_loss(
     output = net.decode(latents + recipe.latent_noise * noise.to(latents)).float()
     error = (output - image).abs().mean()
     coarse = (F.avg_pool2d(output, 4) - F.avg_pool2d(image, 4)).abs().mean()
-    loss, parts = error + coarse, {"l1": float(error), "coarse": float(coarse)}
+    loss, parts = error + coarse, {"l1": error.item(), "coarse": coarse.item()}
     if lpips is not None and recipe.perceptual:
         at = np.random.default_rng([recipe.seed, 2, step]).integers(0, recipe.size - recipe.perceptual_size + 1, 2)
         y, x = slice(at[0], at[0] + recipe.perceptual_size), slice(at[1], at[1] + recipe.perceptual_size)
         distance = lpips(output[..., y, x], image[..., y, x]).mean()
         loss = loss + recipe.perceptual * distance
-        parts["lpips"] = float(distance)
+        parts["lpips"] = distance.item()
     return loss, parts
 
 
@@ -123,7 +123,7 @@ def train_autoencoder(
         update_average(ema, net, decay=recipe.ema, step=step)
 
         if step % 50 == 49:
-            line = {"step": step + 1, "time": round(time.time()), "loss": float(loss), **parts}
+            line = {"step": step + 1, "time": round(time.time()), "loss": loss.item(), **parts}
             with (out / "log.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
             log.info("%s", line)

@@ -1,0 +1,73 @@
+"""Which engine runs a model on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moebius.engines.base import Engine
+from moebius.errors import DeviceError
+from moebius.settings import ENGINES
+
+if TYPE_CHECKING:
+    from moebius.weights import ModelSpec
+
+
+def open_engine(
+    spec: ModelSpec, folder: Path, *, engine: str = "auto", device: str = "auto", dtype: str = "auto"
+) -> Engine:
+    """The engine for the model in `folder`.
+
+    "auto" takes ONNX Runtime for a model that has graphs, unless a GPU is asked for or PyTorch is installed and
+    sees one; a model without graphs runs in PyTorch. Asking for a GPU or for another number format than float32
+    means PyTorch.
+
+    Raises:
+        DeviceError: the engine, device or number format is not available here; says what to install.
+    """
+    if engine not in ENGINES:
+        raise DeviceError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
+    if engine == "auto":
+        engine = "onnx" if _onnx_serves(folder, device, dtype) else "torch"
+    if engine == "onnx":
+        if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
+            raise DeviceError(f"the onnx engine runs on cpu in float32, got device {device!r}, dtype {dtype!r}")
+        from moebius.engines.onnx import OnnxEngine
+
+        return OnnxEngine(spec, folder)
+    if importlib.util.find_spec("torch") is None:
+        raise DeviceError(
+            f"model {spec.name} on engine torch (device {device}, dtype {dtype}) needs PyTorch, which is not "
+            "installed: pip install 'moebius-inpaint[torch]'"
+        )
+    from moebius.engines.torch import TorchEngine
+
+    return TorchEngine(spec, folder, device=device, dtype=dtype)
+
+
+def _onnx_serves(folder: Path, device: str, dtype: str) -> bool:
+    if not (folder / "denoiser.onnx").is_file():
+        return False
+    if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
+        return False
+    return device == "cpu" or not _gpu_in_torch()
+
+
+def _gpu_in_torch() -> bool:
+    """Whether PyTorch is installed and sees a GPU. Looks for a driver first: importing torch takes seconds."""
+    if importlib.util.find_spec("torch") is None or not (_cuda_driver() or _apple()):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
+def _cuda_driver() -> bool:
+    return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists() or Path("/dev/dxg").exists()
+
+
+def _apple() -> bool:
+    import platform
+
+    return platform.system() == "Darwin" and platform.machine() == "arm64"

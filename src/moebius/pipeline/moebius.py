@@ -1,0 +1,235 @@
+"""Moebius: photo and mask in, the same photo with its hole filled out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from moebius.engines import Engine, open_engine
+from moebius.errors import SettingsError
+from moebius.imaging import (
+    Photo,
+    connected_boxes,
+    default_growth,
+    feather_weight,
+    grow_mask,
+    plan_regions,
+    read_mask,
+    read_photo,
+)
+from moebius.pipeline.region import RegionFill, Timer, prepare
+from moebius.pipeline.result import Progress, Result
+from moebius.sampling import (
+    SamplingPlan,
+    leading_timesteps,
+    make_plan,
+    scaled_linear,
+    trailing_timesteps,
+)
+from moebius.settings import DEFAULT_MODEL, Settings
+from moebius.weights import ModelSpec, open_model
+
+log = logging.getLogger(__name__)
+
+Source = str | Path | bytes | BinaryIO | Image.Image | NDArray[Any] | Photo
+MaskSource = str | Path | bytes | BinaryIO | Image.Image | NDArray[Any]
+
+OFFICIAL_STRENGTH = 0.99
+
+
+class Moebius:
+    """A loaded model.
+
+        model = Moebius.from_pretrained("nano")
+        model("photo.jpg", "mask.png", seed=1).save("clean.jpg")
+
+    One instance serves any number of calls; calls share nothing but the weights. The picture depends on the
+    photo, the mask, the settings and the weights alone: not on earlier calls, batch sizes or the device's own
+    random numbers.
+    """
+
+    def __init__(self, spec: ModelSpec, engine: Engine, *, model_hash: str):
+        self.spec = spec
+        self.engine = engine
+        self.model_hash = model_hash
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path = DEFAULT_MODEL,
+        *,
+        device: str = "auto",
+        engine: str = "auto",
+        dtype: str = "auto",
+    ) -> Moebius:
+        """Open a model: a name that `moebius models` lists, or a folder in the same layout.
+
+        A published model that is not on this machine yet is downloaded; the bundled `nano` never needs a network.
+
+        Raises:
+            UnknownModelError, DownloadError, CorruptWeightsError: the weights are not to be had.
+            DeviceError: engine, device or dtype is not available.
+        """
+        model = open_model(name)
+        opened = open_engine(model.spec, model.path, engine=engine, device=device, dtype=dtype)
+        return cls(model.spec, opened, model_hash=model.hash)
+
+    def __call__(self, image: Source, mask: MaskSource, *, key: str = "", **settings: Any) -> Result:
+        """Fill the hole.
+
+        Args:
+            image: the photo: a path, bytes, an open file, a Pillow image, an array (H, W[, C]) of uint8, uint16 or
+                floats in [0, 1], or a `Photo`.
+            mask: white = fill; the photo's size unless `fit_mask`.
+            key: mixed into the noise with the seed; give each item of a batch its own.
+            **settings: fields of `Settings`.
+
+        Raises:
+            InputError: photo, mask or settings cannot be used; the message says why.
+        """
+        result = None
+        for event in self.stream(image, mask, key=key, **settings):
+            result = event.result
+        assert result is not None
+        return result
+
+    def stream(self, image: Source, mask: MaskSource, *, key: str = "", **settings: Any) -> Iterator[Progress]:
+        """The same fill as a generator of `Progress`, one a network step; the last event carries the result.
+
+        Close the generator to cancel: the network is not called again.
+        """
+        chosen = self._choose(settings)
+        began = time.perf_counter()
+        timer = Timer({})
+        photo = image if isinstance(image, Photo) else read_photo(image)
+        hole = read_mask(mask, size=photo.size, invert=chosen.invert, fit=chosen.fit_mask)
+        warnings = _warn(hole)
+        hole = grow_objects(hole, chosen.grow)
+        timer.add("read", began)
+        return self._fill(photo, hole, chosen, key, timer, began, warnings)
+
+    def _choose(self, settings: dict[str, Any]) -> Settings:
+        """Settings with the model's own defaults put in for None, checked against the model."""
+        try:
+            asked = Settings(**settings)
+        except TypeError as error:
+            raise SettingsError(f"unknown setting: {error}") from error
+        default = self.spec.defaults
+        chosen = replace(
+            asked,
+            steps=default.steps if asked.steps is None else asked.steps,
+            guidance=default.guidance if asked.guidance is None else asked.guidance,
+            solver=asked.solver or default.solver,
+            start=asked.start or default.start,
+        )
+        if chosen.guidance != 1.0 and not self.spec.guidance_trained:
+            raise SettingsError(
+                f"guidance: model {self.spec.name} was trained without a guidance branch, expected 1, "
+                f"got {chosen.guidance:g}"
+            )
+        return chosen
+
+    def plan(self, settings: Settings) -> SamplingPlan:
+        """The solver's coefficient table for complete settings."""
+        assert settings.steps is not None and settings.solver is not None
+        schedule = scaled_linear()
+        if settings.start == "official":
+            timesteps = leading_timesteps(settings.steps, OFFICIAL_STRENGTH)
+        else:
+            timesteps = trailing_timesteps(settings.steps, self.spec.first_timestep)
+        return make_plan(schedule, timesteps, settings.solver, self.spec.prediction)
+
+    def _fill(
+        self, photo: Photo, hole: NDArray[np.bool_], settings: Settings, key: str, timer: Timer, began: float,
+        warnings: tuple[str, ...],
+    ) -> Iterator[Progress]:  # fmt: skip
+        assert settings.guidance is not None and settings.solver is not None and settings.start is not None
+        plan, size = self.plan(settings), self.spec.size
+        regions = plan_regions(hole, model_size=size, context=settings.context)
+        filled = photo.copy()
+        preview = lambda: Image.new("RGB", (size, size))  # noqa: E731
+        for region in regions:
+            part = hole[region.box.slices]
+            crop = photo.crop_rgb(region.box)
+            square = prepare(crop, part, size)
+            leaky = None
+            if settings.start == "official":
+                leaky = prepare(crop, np.zeros_like(part), size).filled
+            fill = RegionFill(
+                square, engine=self.engine, spec=self.spec, plan=plan, start=settings.start,
+                guidance=settings.guidance, seed=settings.seed, key=f"{key}/{region.index}", timer=timer, leaky=leaky,
+            )  # fmt: skip
+            for state in fill.steps():
+                preview = lambda x=state.x0, fill=fill: _picture(fill.decode(x))  # noqa: E731
+                yield Progress(region.index, len(regions), state.index + 1, state.total, preview)
+            pixels = fill.pixels()
+            blend = time.perf_counter()
+            filled.blend_rgb(region.box, pixels, feather_weight(part, settings.feather))
+            timer.add("blend", blend)
+        timer.add("total", began)
+        result = Result(
+            photo=filled,
+            settings=settings,
+            model=self.spec.name,
+            model_hash=self.model_hash,
+            engine=self.engine.name,
+            device=self.engine.device,
+            dtype=self.engine.dtype,
+            steps=len(plan) if regions else 0,
+            guidance=settings.guidance,
+            solver=settings.solver,
+            start=settings.start,
+            regions=tuple(region.box for region in regions),
+            timings=timer.seconds,
+            warnings=warnings,
+        )
+        yield Progress(len(regions), len(regions), 0, 0, preview, result)
+
+
+def grow_objects(mask: NDArray[np.bool_], pixels: int | None) -> NDArray[np.bool_]:
+    """The mask grown by `pixels`; None grows each object by a margin scaled to its own size.
+
+    Masks drawn by hand or by a segmenter end at an object's outline; its anti-aliased rim and soft shadow lie
+    outside, and left in place they show as a ghost.
+    """
+    if pixels is not None:
+        return grow_mask(mask, pixels)
+    by_growth: dict[int, NDArray[np.bool_]] = {}
+    for box in connected_boxes(mask):
+        growth = default_growth(box)
+        group = by_growth.setdefault(growth, np.zeros_like(mask))
+        group[box.slices] |= mask[box.slices]
+    grown = mask.copy()
+    for growth, group in by_growth.items():
+        grown |= grow_mask(group, growth)
+    return grown
+
+
+def _warn(hole: NDArray[np.bool_]) -> tuple[str, ...]:
+    share = float(hole.mean())
+    message = None
+    if share == 0:
+        message = "the mask is empty: nothing to fill, the photo is copied unchanged"
+    elif share == 1:
+        message = "the mask covers the whole photo: nothing known to fill from"
+    elif share > 0.8:
+        message = f"the mask covers {share:.0%} of the photo: white means fill (see invert)"
+    if message is None:
+        return ()
+    log.warning(message)
+    return (message,)
+
+
+def _picture(pixels: NDArray[np.float32]) -> Image.Image:
+    return Image.fromarray(np.floor(pixels * 255 + 0.5).astype(np.uint8))
+
+
+__all__ = ["Moebius", "grow_objects"]

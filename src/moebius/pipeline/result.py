@@ -1,0 +1,113 @@
+"""What a fill gives back: the picture, and everything needed to make it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from moebius._version import __version__
+from moebius.imaging import Box, Photo, write_photo
+from moebius.settings import Settings
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished fill."""
+
+    photo: Photo
+    """The photo with its hole filled, at its own size and depth, with its metadata."""
+    settings: Settings
+    """As asked for; `steps`, `guidance`, `solver` and `start` below are what was really used."""
+    model: str
+    model_hash: str
+    """SHA-256 of the weights file."""
+    engine: str
+    device: str
+    dtype: str
+    steps: int
+    """Network steps really run for each region (0 when there was nothing to fill)."""
+    guidance: float
+    solver: str
+    start: str
+    regions: tuple[Box, ...]
+    """The crops in which the filling happened, in pixels of the photo."""
+    timings: dict[str, float]
+    """Seconds by stage: read, encode, denoise, decode, blend, total."""
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture for Pillow (8 bits a channel; `photo` keeps 16-bit pixels)."""
+        return self.photo.to_pil()
+
+    @property
+    def seed(self) -> int:
+        return self.settings.seed
+
+    def save(
+        self,
+        target: str | Path | BinaryIO,
+        *,
+        format: str | None = None,
+        quality: int | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write the picture with its metadata, in the photo's own format unless told otherwise.
+
+        Raises:
+            OutputError: the file exists (without `overwrite`) or cannot be written.
+        """
+        target = Path(target) if isinstance(target, str) else target
+        write_photo(self.photo, target, format=format, quality=quality, overwrite=overwrite)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the pixels, as plain values."""
+        return {
+            "version": __version__,
+            "model": self.model,
+            "model_hash": self.model_hash,
+            "engine": self.engine,
+            "device": self.device,
+            "dtype": self.dtype,
+            "seed": self.seed,
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "solver": self.solver,
+            "start": self.start,
+            "size": [self.photo.width, self.photo.height],
+            "regions": [[b.left, b.top, b.right, b.bottom] for b in self.regions],
+            "settings": self.settings.to_dict(),
+            "timings": {name: round(seconds, 4) for name, seconds in self.timings.items()},
+            "warnings": list(self.warnings),
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict())
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One event of `Moebius.stream`: a network step done, or, last, the whole fill."""
+
+    region: int
+    """Number of the region being filled, from 0."""
+    regions: int
+    step: int
+    """Network steps done in this region."""
+    steps: int
+    preview: Callable[[], Image.Image]
+    """Decodes the region as it stands now (a square picture at the model's size); costs one decoder call."""
+    result: Result | None = None
+    """Set on the last event only."""
+
+    @property
+    def fraction(self) -> float:
+        """Part of the work that is done, 0 to 1."""
+        if self.result is not None or not self.regions:
+            return 1.0
+        return (self.region + self.step / max(1, self.steps)) / self.regions
