@@ -1,0 +1,175 @@
+"""Foreign checkpoints to ours: the one place where a `.bin` is ever read, and only as tensors. Needs torch.
+
+A `.bin` is a pickle, and a pickle is a program. `weights_only=True` makes PyTorch read tensors and plain
+containers and refuse everything else; PyTorch before 2.6 could be talked around that, so it is refused here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moebius.errors import CorruptWeightsError, WeightsError
+from moebius.weights.spec import ModelSpec
+from moebius.weights.store import read_json, tensor_names
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VAE_CONFIG: dict[str, Any] = {
+    "_class_name": "AutoencoderKL",
+    "in_channels": 3,
+    "out_channels": 3,
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "act_fn": "silu",
+    "latent_channels": 4,
+    "norm_num_groups": 32,
+    "sample_size": 512,
+    "scaling_factor": 0.13025,
+    "force_upcast": False,
+}
+"""The published VAE, as a diffusers AutoencoderKL config: 83,653,863 parameters, the fields of SDXL's VAE."""
+
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Names of the attention layers in VAE files from before diffusers 0.17."""
+
+
+def require_torch(purpose: str) -> None:
+    """Check that what conversion needs is installed, before anything is downloaded for it. Imports nothing.
+
+    Raises:
+        WeightsError: PyTorch or diffusers is missing; says what to install.
+    """
+    for module in ("torch", "diffusers"):
+        if importlib.util.find_spec(module) is None:
+            raise WeightsError(f"{purpose} needs {module}: pip install 'moebius-inpaint[torch]'")
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.bin` (or `.safetensors`) state dict, on the CPU.
+
+    Raises:
+        CorruptWeightsError: missing, truncated, no checkpoint, more than tensors in it (it may be a program),
+            or an average (EMA) without the statistics that the network needs.
+    """
+    if not path.is_file():
+        found = "a folder" if path.exists() else "nothing"
+        raise CorruptWeightsError(f"{path}: expected a checkpoint file, found {found}")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        tensor_names(path)
+        state: dict[str, Tensor] = load_file(path)
+        return state
+    loaded = _unpickle(path)
+    if isinstance(loaded, dict) and {"ema_buffers", "ema_name_map"} <= loaded.keys():
+        raise CorruptWeightsError(
+            f"{path} is an EMA checkpoint: it averages parameters only and has no batch-norm statistics, "
+            "without which the network paints noise; import the plain .bin of the same step"
+        )
+    return _tensors(loaded, path)
+
+
+def convert_denoiser(state: Mapping[str, Tensor], spec: ModelSpec, where: Path) -> dict[str, Tensor]:
+    """A published denoiser's state dict as "denoiser.*" of our own names; values and number formats stay.
+
+    Raises:
+        CorruptWeightsError: it is not the network that `spec.denoiser` describes; names the first misfits.
+    """
+    from moebius.networks.denoiser import MoebiusConfig
+    from moebius.weights.adapter import from_official
+
+    try:
+        config = MoebiusConfig(**spec.denoiser)
+    except (TypeError, ValueError) as error:
+        raise CorruptWeightsError(f"model {spec.name} describes no network: {error}") from error
+    try:
+        ours = from_official(state, config)
+    except CorruptWeightsError as error:
+        raise CorruptWeightsError(f"{where}: {error}") from error
+    return {f"denoiser.{name}": tensor for name, tensor in ours.items()}
+
+
+def read_vae(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the config of a VAE checkpoint, under the names of today's `diffusers.AutoencoderKL`.
+
+    A config.json beside the checkpoint is heeded; without one it has to be the published VAE.
+
+    Raises:
+        CorruptWeightsError: it cannot be read or does not fit its config; names the first misfits.
+    """
+    import torch
+    from diffusers import AutoencoderKL
+
+    ours = {_modern_name(name): tensor for name, tensor in read_checkpoint(path).items()}
+    beside = path.with_name("config.json")
+    config = read_json(beside) if beside.is_file() else VAE_CONFIG
+    try:
+        with torch.device("meta"):
+            expected = AutoencoderKL.from_config(config).state_dict()
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptWeightsError(f"{beside} describes no AutoencoderKL: {error}") from error
+    misfits = [f"{name} is missing" for name in expected if name not in ours]
+    misfits += [f"{name} is unknown" for name in ours if name not in expected]
+    for name in (name for name in expected if name in ours):
+        want, got = tuple(expected[name].shape), tuple(ours[name].shape)
+        if want != got:
+            misfits.append(f"{name} should be {want}, got {got}")
+    if misfits:
+        more = f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""
+        raise CorruptWeightsError(
+            f"{path}: expected a VAE of {len(expected)} tensors: {'; '.join(misfits[:3])}{more}"
+        )
+    return ours, config
+
+
+def _modern_name(name: str) -> str:
+    return re.sub(
+        r"(mid_block\.attentions\.\d+)\.(query|key|value|proj_attn)\.",
+        lambda found: f"{found[1]}.{_OLD_ATTENTION[found[2]]}.",
+        name,
+    )
+
+
+def _unpickle(path: Path) -> Any:
+    import torch
+
+    if _release(torch.__version__) < (2, 6):
+        raise WeightsError(f"reading {path.name} safely needs PyTorch 2.6 or newer, got {torch.__version__}")
+    try:
+        # Only whole zip archives can be mapped; the older format and damaged files are read.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+    except Exception as error:  # a damaged or hostile pickle can end in any exception at all
+        text = " ".join(str(error).split())
+        blocked = re.search(r"(?:GLOBAL|global|class|import) `?([A-Za-z_]\w*(?:\.\w+)+)", text)
+        if "eights only load failed" in text or "weights_only" in text:
+            inside = f" ({blocked[1]})" if blocked else ""
+            raise CorruptWeightsError(
+                f"{path} refused: expected nothing but tensors, it holds what could run code{inside}"
+            ) from error
+        reason = text.split(". ")[0][:150] or type(error).__name__
+        raise CorruptWeightsError(f"{path}: expected a whole PyTorch checkpoint, got: {reason}") from error
+
+
+def _release(version: str) -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _tensors(state: object, path: Path) -> dict[str, Tensor]:
+    import torch
+
+    if not isinstance(state, Mapping) or not state:
+        raise CorruptWeightsError(f"{path}: expected tensors by name, got {type(state).__name__}")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            got = f"{name!r}: {type(value).__name__}"
+            raise CorruptWeightsError(f"{path}: expected tensors by name, got {got}")
+    return dict(state)
