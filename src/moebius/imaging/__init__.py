@@ -1,24 +1,55 @@
-"""Photos and masks. numpy and Pillow only, never torch."""
+"""Photos and masks: everything around the network that is about pictures. numpy and Pillow only, never torch.
 
+    reader.py, writer.py    a photo in any common format, and back into it with all that it carried
+      decode.py               the header first, then pixels; one-line errors
+      deep.py, png16.py, tiff16.py    16-bit colour, which Pillow by itself cuts to 8 bits
+      metadata.py, exif.py    EXIF, profile, resolution, text; orientation
+      atomic.py               files that appear whole or not at all
+    photo.py, colour.py     a photo in memory, in its own colours; crops of it as RGB, and blending into it
+    mask.py                 masks of any kind, grown, and on the latent grid
+    components.py, distance.py    what connects, and how far away
+    regions.py, box.py      where to fill: square crops with context
+    prefill.py, tone.py, blend.py, resample.py    before, after and around the network
+
+A mask is True where it is to be filled. What lies under it is never read by anything here that makes pixels.
+"""
+
+from moebius.imaging.atomic import atomic_file, check_path
 from moebius.imaging.blend import feather_weight
 from moebius.imaging.box import Box, bounding_box
 from moebius.imaging.components import connected_boxes
 from moebius.imaging.distance import distance_outside
+from moebius.imaging.mask import default_growth, grow_mask, mask_to_latent, read_mask
+from moebius.imaging.metadata import Metadata
+from moebius.imaging.photo import Photo
 from moebius.imaging.prefill import push_pull
+from moebius.imaging.reader import read_photo
 from moebius.imaging.regions import Region, plan_regions
 from moebius.imaging.resample import resize, resize_mask
 from moebius.imaging.tone import match_tone
+from moebius.imaging.writer import check_output, write_photo
 
 __all__ = [
     "Box",
+    "Metadata",
+    "Photo",
     "Region",
+    "atomic_file",
     "bounding_box",
+    "check_output",
+    "check_path",
     "connected_boxes",
+    "default_growth",
     "distance_outside",
     "feather_weight",
+    "grow_mask",
+    "mask_to_latent",
     "match_tone",
     "plan_regions",
     "push_pull",
+    "read_mask",
+    "read_photo",
     "resize",
     "resize_mask",
+    "write_photo",
 ]

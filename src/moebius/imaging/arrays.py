@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 FloatImage = NDArray[np.float32]
 """(H, W, C) or (H, W), float32, in [0, 1] unless said otherwise."""
 
-Samples = NDArray[np.uint8] | NDArray[np.uint16]
-"""Pixels as a photo stores them, 0 to 255 or 0 to 65535."""
+Samples = NDArray[np.unsignedinteger[Any]]
+"""Pixels as a photo stores them: uint8 or uint16, from 0 to the type's largest value."""
 
 AnyArray = NDArray[Any]

@@ -1,9 +1,9 @@
 """Exact Euclidean distances to a mask, near the mask only.
 
 The squared distance of a pixel to the nearest masked one is the minimum, over rows, of (distance along the
-row)^2 + (rows between)^2: the separable transform of Saito & Toriwaki, Pattern Recognition 27 (1994).
-Only distances up to a limit are wanted here, so the minimum runs over a window of rows, and everything is done
-in strips: the work space is a few megabytes whatever the mask.
+row)^2 + (rows between)^2: the separable transform of Saito & Toriwaki, Pattern Recognition 27 (1994). Only
+distances up to a limit are wanted here, so the minimum runs over a window of rows, and everything is done in
+strips: the work space is a few megabytes whatever the mask.
 """
 
 from __future__ import annotations

@@ -1,0 +1,162 @@
+"""What a photo carries besides its pixels."""
+
+from __future__ import annotations
+
+import logging
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from PIL import Image, JpegImagePlugin, TiffImagePlugin
+
+from moebius.imaging.exif import turn_dpi, upright_exif, upright_xmp
+
+log = logging.getLogger(__name__)
+
+_LOSSY = ("JPEG", "AVIF", "HEIF", "JPEG2000")
+_ABOUT_THE_PHOTO = (
+    269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095,
+)  # fmt: skip
+"""TIFF tags that tell of the photo (title, camera, software, artist, copyright) and not how it is stored."""
+_EXIF_DIRECTORY, _GPS_DIRECTORY, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
+EXIF_AS_TEXT, XMP_AS_TEXT = "Raw profile type exif", "XML:com.adobe.xmp"
+"""Keywords under which PNG text holds EXIF (ImageMagick) and XMP; both are kept as what they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What a photo carries besides its pixels, for a photo that has been turned upright."""
+
+    format: str | None = None
+    """The format it came in, by Pillow's name; None for arrays and images made in memory."""
+    lossless: bool = True
+    """Whether that format gave the pixels exactly (false for JPEG, and for WebP unless it says otherwise)."""
+    exif: bytes = b""
+    """EXIF with Orientation 1 and the thumbnail blanked, otherwise byte for byte."""
+    icc: bytes | None = None
+    """ICC profile, as it came."""
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    """Horizontal and vertical dots per inch."""
+    text: Mapping[str, str] = field(default_factory=dict)
+    """PNG text by keyword; values may be Pillow's `iTXt`, a str that knows its language."""
+    comment: bytes | None = None
+    """JPEG comment."""
+    png_chunks: tuple[tuple[bytes, bytes], ...] = ()
+    """PNG's own colour description: gAMA, cHRM and sRGB chunks as (name, data)."""
+    jpeg_tables: tuple[tuple[int, ...], ...] = ()
+    """JPEG quantisation tables, 64 numbers each; writing with the same ones loses least."""
+    jpeg_subsampling: int | None = None
+    """JPEG chroma subsampling by Pillow's number: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0; None for others."""
+    jpeg_progressive: bool = False
+    tiff_compression: str | None = None
+    """TIFF compression by Pillow's name."""
+
+
+def collect_metadata(image: Image.Image, stream: BinaryIO | None) -> tuple[Metadata, int]:
+    """Everything worth keeping of a decoded image, and the EXIF orientation, 1 to 8, that it still needs.
+
+    Pillow turns TIFF upright itself while it decodes, so for TIFF the answer is 1.
+
+    Args:
+        image: after `load()`, when the trailing chunks of a PNG have been read too.
+        stream: the encoded bytes if there are any.
+    """
+    info = image.info
+    name = "JPEG" if image.format == "MPO" else image.format
+    exif, orientation = upright_exif(_raw_exif(image))
+    text = {key: value for key, value in getattr(image, "text", {}).items() if isinstance(value, str)}
+    xmp = info.get("xmp") or text.get(XMP_AS_TEXT)
+    xmp = xmp.encode() if isinstance(xmp, str) else xmp
+    tables = getattr(image, "quantization", {})
+    sampling = JpegImagePlugin.get_sampling(image)  # -1 also for what is no JPEG
+    comment = info.get("comment") if name == "JPEG" else None
+    metadata = Metadata(
+        format=name,
+        lossless=not (name in _LOSSY or (name == "WEBP" and stream and _webp_is_lossy(stream))),
+        exif=exif,
+        icc=info.get("icc_profile") or None,
+        xmp=upright_xmp(xmp) if xmp else None,
+        dpi=_dpi(info.get("dpi"), orientation),
+        text={key: value for key, value in text.items() if key not in (EXIF_AS_TEXT, XMP_AS_TEXT)},
+        comment=comment.encode() if isinstance(comment, str) else comment,
+        png_chunks=_png_chunks(image) if name == "PNG" else (),
+        jpeg_tables=tuple(tuple(tables[key]) for key in sorted(tables)),
+        jpeg_subsampling=None if sampling < 0 else sampling,
+        jpeg_progressive=bool(info.get("progressive")),
+        tiff_compression=info.get("compression") if name == "TIFF" else None,
+    )
+    return metadata, orientation
+
+
+def descriptive_exif(exif: Image.Exif) -> Image.Exif:
+    """The part of EXIF that tells of the photo, without the tags that lay out a TIFF file's pixels.
+
+    For TIFF, where both live in one directory, and a width left over from another file would be believed.
+    """
+    kept = Image.Exif()
+    for tag in _ABOUT_THE_PHOTO:
+        if tag in exif:
+            kept[tag] = exif[tag]
+    for directory in (_EXIF_DIRECTORY, _GPS_DIRECTORY):
+        entries = dict(exif.get_ifd(directory))
+        entries.pop(_INTEROPERABILITY, None)
+        if entries:
+            kept[directory] = entries
+    return kept
+
+
+def _raw_exif(image: Image.Image) -> bytes:
+    exif = image.info.get("exif")
+    if isinstance(exif, bytes):
+        return exif
+    try:
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            kept = descriptive_exif(image.getexif())
+            return kept.tobytes() if kept else b""
+        return image.getexif().tobytes() if EXIF_AS_TEXT in image.info else b""
+    except Exception as error:  # like damaged pixels, damaged tags raise anything
+        log.warning("the photo's EXIF is damaged and is dropped: %s", error)
+        return b""
+
+
+def _dpi(dpi: object, orientation: int) -> tuple[float, float] | None:
+    try:
+        across, down = (float(value) for value in dpi)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    if not all(math.isfinite(value) and value > 0 for value in (across, down)):
+        return None
+    return turn_dpi((across, down), orientation)
+
+
+def _png_chunks(image: Image.Image) -> tuple[tuple[bytes, bytes], ...]:
+    info, chunks = image.info, []
+    if "gamma" in info:
+        chunks.append((b"gAMA", struct.pack(">I", round(info["gamma"] * 100_000))))
+    if "chromaticity" in info:
+        scaled = [round(value * 100_000) for value in info["chromaticity"]]
+        chunks.append((b"cHRM", struct.pack(">8I", *scaled)))
+    if "srgb" in info:
+        chunks.append((b"sRGB", struct.pack("B", info["srgb"])))
+    return tuple(chunks)
+
+
+def _webp_is_lossy(stream: BinaryIO) -> bool:
+    """Whether the first frame of a WebP file is a VP8 (lossy) and not a VP8L chunk.
+
+    Layout (RFC 9649, section 2): "RIFF", size, "WEBP", then chunks of name, size, and data padded to even.
+    The frames of an animation are chunks inside ANMF chunks, behind 16 bytes.
+    """
+    position = 12
+    while True:
+        stream.seek(position)
+        header = stream.read(8)
+        if len(header) < 8 or header.startswith(b"VP8L"):
+            return False
+        if header.startswith(b"VP8 "):
+            return True
+        (size,) = struct.unpack("<I", header[4:])
+        position += 24 if header.startswith(b"ANMF") else 8 + size + size % 2
