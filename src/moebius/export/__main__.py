@@ -1,0 +1,3 @@
+from moebius.export.bundle import main
+
+main()
