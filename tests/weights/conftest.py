@@ -10,28 +10,12 @@ import pytest
 import torch
 from hub_server import Hub, start
 from safetensors.torch import load_file
+from tiny_models import TINY_DENOISER, TINY_VAE
 
 from moebius.weights.registry import MODELS
 from moebius.weights.spec import ModelFile, ModelSpec
 
 STUDENT = Path(__file__).parent.parent / "data" / "student"
-TINY_DENOISER = {
-    "latent_channels": 4,
-    "latent_size": 16,
-    "channels": [32, 64, 96],
-    "category_channels": 48,
-    "context_channels": 40,
-    "norm_groups": 16,
-}
-TINY_VAE = {
-    "_class_name": "AutoencoderKL",
-    "block_out_channels": [8, 8],
-    "down_block_types": ["DownEncoderBlock2D"] * 2,
-    "up_block_types": ["UpDecoderBlock2D"] * 2,
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-    "latent_channels": 4,
-}
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for m
 def models(context: click.Context, as_json: bool) -> None:
     """List, download and import models. Without a command: list them.
 
-    A model is bundled (shipped with the program), cached (on this machine), incomplete (here but for its VAE),
+    A model is bundled (shipped with the program), cached (on this machine), incomplete (its VAE is missing),
     or available (to be downloaded). The cache is the folder in MOEBIUS_HOME, else ~/.cache/moebius.
     """
     if context.invoked_subcommand is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -144,16 +145,16 @@ def _unpickle(path: Path) -> Any:
     if _release(torch.__version__) < (2, 6):
         raise WeightsError(f"reading {path.name} safely needs PyTorch 2.6 or newer, got {torch.__version__}")
     try:
-        # Only whole zip archives can be mapped; the older format and damaged files are read.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+        mapped = zipfile.is_zipfile(path)  # the older format and damaged files cannot be mapped, only read
+        with warnings.catch_warnings():  # of pickle protocols: what matters is whether it loads
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
     except Exception as error:  # a damaged or hostile pickle can end in any exception at all
         text = " ".join(str(error).split())
         blocked = re.search(r"(?:GLOBAL|global|class|import) `?([A-Za-z_]\w*(?:\.\w+)+)", text)
         if "eights only load failed" in text or "weights_only" in text:
-            inside = f" ({blocked[1]})" if blocked else ""
-            raise CorruptWeightsError(
-                f"{path} refused: expected nothing but tensors, it holds what could run code{inside}"
-            ) from error
+            got = f"{blocked[1]}, which could run code" if blocked else "something else"
+            raise CorruptWeightsError(f"{path} refused: expected nothing but tensors, got {got}") from error
         reason = text.split(". ")[0][:150] or type(error).__name__
         raise CorruptWeightsError(f"{path}: expected a whole PyTorch checkpoint, got: {reason}") from error
 

@@ -154,6 +154,9 @@ def write_tensors(
     """Write a safetensors file in one move: under another name, flushed to the disk, then renamed.
 
     Tensors that share memory are written out separately. Needs torch.
+
+    Raises:
+        WeightsError: it cannot be written.
     """
     from safetensors.torch import save_file
 
@@ -166,9 +169,11 @@ def write_tensors(
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         save_file(own, partial, dict(metadata or {"format": "pt"}))
-        with partial.open("rb") as file:
+        with partial.open("r+b") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} cannot be written: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -92,7 +92,7 @@ def fetch(
     part = _Partial(target.with_name(target.name + ".partial"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        best, failures = part.size, 0
+        best, failures, first = part.size, 0, True
         while part.size != (file.bytes or part.note.bytes):
             try:
                 _transfer(url, file, part, progress)
@@ -100,6 +100,9 @@ def fetch(
             except _Interrupted as error:
                 failures = 1 if part.size > best else failures + 1
                 best = max(best, part.size)
+                if first and isinstance(error, _Unreachable):
+                    raise DownloadError(f"{url} cannot be reached: {error}") from error
+                first = False
                 if failures >= attempts:
                     raise DownloadError(f"{url}: {error}; gave up after {attempts} attempts") from error
                 wait = min(30.0, pause * 2 ** (failures - 1))
@@ -115,6 +118,13 @@ def fetch(
 
 class _Interrupted(Exception):
     """The transfer stopped for a reason that another attempt may not meet."""
+
+
+class _Unreachable(_Interrupted):
+    """No such host, nobody listening there, or not who it says it is: at first sight not worth a wait."""
+
+
+_HOPELESS = (socket.gaierror, ConnectionRefusedError, ssl.SSLCertVerificationError)
 
 
 @dataclass(frozen=True)
@@ -244,9 +254,8 @@ def _open(url: str, part: _Partial, offset: int) -> _Response:
             raise _Interrupted(f"the server answered {said}") from error
         raise DownloadError(f"{url}: expected the file, the server answered {said}") from error
     except (OSError, http.client.HTTPException) as error:
-        if isinstance(getattr(error, "reason", None), (socket.gaierror, ssl.SSLCertVerificationError)):
-            raise DownloadError(f"{url} cannot be reached: {_reason(error)}") from error
-        raise _Interrupted(_reason(error)) from error
+        hopeless = isinstance(getattr(error, "reason", None), _HOPELESS)
+        raise (_Unreachable if hopeless else _Interrupted)(_reason(error)) from error
     return _Response(raw, redirects)
 
 
