@@ -2,7 +2,7 @@
 
     reader.py, writer.py    a photo in any common format, and back into it with all that it carried
       decode.py               the header first, then pixels; one-line errors
-      deep.py, png16.py, tiff16.py    16-bit colour, which Pillow by itself cuts to 8 bits
+      deep.py, png16.py, tiff.py    16-bit colour, which Pillow by itself cuts to 8 bits
       metadata.py, exif.py    EXIF, profile, resolution, text; orientation
       atomic.py               files that appear whole or not at all
     photo.py, colour.py     a photo in memory, in its own colours; crops of it as RGB, and blending into it

@@ -7,7 +7,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image, JpegImagePlugin, TiffImagePlugin
 
@@ -52,7 +52,7 @@ class Metadata:
     """JPEG chroma subsampling by Pillow's number: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0; None for others."""
     jpeg_progressive: bool = False
     tiff_compression: str | None = None
-    """TIFF compression by Pillow's name."""
+    """TIFF compression by Pillow's name, "raw" for none."""
 
 
 def collect_metadata(image: Image.Image, stream: BinaryIO | None) -> tuple[Metadata, int]:
@@ -91,21 +91,19 @@ def collect_metadata(image: Image.Image, stream: BinaryIO | None) -> tuple[Metad
     return metadata, orientation
 
 
-def descriptive_exif(exif: Image.Exif) -> Image.Exif:
-    """The part of EXIF that tells of the photo, without the tags that lay out a TIFF file's pixels.
+def tiff_tags(exif: Image.Exif) -> dict[int, Any]:
+    """The part of EXIF that tells of the photo: tag -> value, or -> a mapping for the EXIF and GPS
+    directories.
 
-    For TIFF, where both live in one directory, and a width left over from another file would be believed.
+    In TIFF the main directory also says how the pixels are laid out, and what another file said of that must
+    not come with the rest.
     """
-    kept = Image.Exif()
-    for tag in _ABOUT_THE_PHOTO:
-        if tag in exif:
-            kept[tag] = exif[tag]
+    tags = {tag: exif[tag] for tag in _ABOUT_THE_PHOTO if tag in exif}
     for directory in (_EXIF_DIRECTORY, _GPS_DIRECTORY):
-        entries = dict(exif.get_ifd(directory))
-        entries.pop(_INTEROPERABILITY, None)
+        entries = {tag: value for tag, value in exif.get_ifd(directory).items() if tag != _INTEROPERABILITY}
         if entries:
-            kept[directory] = entries
-    return kept
+            tags[directory] = entries
+    return tags
 
 
 def _raw_exif(image: Image.Image) -> bytes:
@@ -114,7 +112,9 @@ def _raw_exif(image: Image.Image) -> bytes:
         return exif
     try:
         if isinstance(image, TiffImagePlugin.TiffImageFile):
-            kept = descriptive_exif(image.getexif())
+            kept = Image.Exif()
+            for tag, value in tiff_tags(image.getexif()).items():
+                kept[tag] = value
             return kept.tobytes() if kept else b""
         return image.getexif().tobytes() if EXIF_AS_TEXT in image.info else b""
     except Exception as error:  # like damaged pixels, damaged tags raise anything

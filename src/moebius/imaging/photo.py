@@ -73,7 +73,7 @@ class Photo:
         return replace(self, pixels=self.pixels.copy(), alpha=alpha)
 
     def crop_rgb(self, box: Box) -> FloatImage:
-        """The box's pixels as RGB: (box.height, box.width, 3) float32 in [0, 1]; grey as three equal channels.
+        """The box as RGB: (box.height, box.width, 3) float32 in [0, 1]; grey gives three equal channels.
 
         Raises:
             ValueError: the box is not inside the photo.

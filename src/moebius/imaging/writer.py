@@ -5,21 +5,20 @@ from __future__ import annotations
 import io
 import logging
 import os
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from moebius.errors import OutputError, SettingsError
 from moebius.imaging.atomic import atomic_file, check_path
-from moebius.imaging.metadata import XMP_AS_TEXT, Metadata, descriptive_exif
+from moebius.imaging.metadata import XMP_AS_TEXT, Metadata, tiff_tags
 from moebius.imaging.photo import Photo
 from moebius.imaging.png16 import write_png16
-from moebius.imaging.tiff16 import write_tiff16
+from moebius.imaging.tiff import write_tiff
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +28,6 @@ WEBP_QUALITY = 90
 """For photos that were lossy before."""
 _JPEG_SEGMENT = 65_000
 """Bytes of EXIF, XMP or comment that one JPEG segment takes, rounded down."""
-_LOSSLESS_TIFF = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate")
-_TIFF_XMP = 700
 
 
 @dataclass(frozen=True)
@@ -149,16 +146,30 @@ def _write(photo: Photo, file: BinaryIO, name: str, quality: int | None) -> None
     if photo.bits == 16 and mode not in chosen.deep:
         log.warning("%s holds 8 bits of %s, the photo's 16 are rounded", name, mode)
         photo = photo.in_8_bits()
-    options = _OPTIONS[name](photo, quality)
     try:
+        if name == "TIFF":
+            _write_tiff(photo, file)
+            return
+        options = _OPTIONS[name](photo, quality)
         if photo.bits == 8 or mode == "L":
             photo.to_pil().save(file, name, **options)
-        elif name == "PNG":
-            write_png16(photo.samples(), file, options)
         else:
-            write_tiff16(photo.samples(), mode, file, options)
-    except (OSError, ValueError, OverflowError, struct.error) as error:
+            write_png16(photo.samples(), file, options)
+    except Exception as error:  # encoders, like decoders, raise anything
         raise OutputError(f"the photo cannot be written as {name}: {error}") from error
+
+
+def _write_tiff(photo: Photo, file: BinaryIO) -> None:
+    metadata = photo.metadata
+    exif = Image.Exif()
+    exif.load(metadata.exif)
+    tags = tiff_tags(exif)
+    if metadata.icc:
+        tags[TiffImagePlugin.ICCPROFILE] = metadata.icc
+    if metadata.xmp:
+        tags[TiffImagePlugin.XMP] = metadata.xmp
+    compress = metadata.tiff_compression != "raw"
+    write_tiff(photo.samples(), photo.mode, file, tags=tags, dpi=metadata.dpi, compress=compress)
 
 
 def _shared_options(metadata: Metadata) -> dict[str, Any]:
@@ -203,18 +214,6 @@ def _webp_options(photo: Photo, quality: int | None) -> dict[str, Any]:
     return options | {"quality": WEBP_QUALITY if quality is None else quality}
 
 
-def _tiff_options(photo: Photo, quality: int | None) -> dict[str, Any]:
-    metadata = photo.metadata
-    exif = Image.Exif()
-    exif.load(metadata.exif)
-    exif = descriptive_exif(exif)
-    if metadata.xmp:
-        exif[_TIFF_XMP] = metadata.xmp
-    known = metadata.tiff_compression in _LOSSLESS_TIFF
-    compression = metadata.tiff_compression if known else "tiff_adobe_deflate"
-    return _shared_options(metadata) | {"exif": exif, "compression": compression}
-
-
 def _bmp_options(photo: Photo, quality: int | None) -> dict[str, Any]:
     return {"dpi": photo.metadata.dpi} if photo.metadata.dpi else {}
 
@@ -223,7 +222,6 @@ _OPTIONS: dict[str, Callable[[Photo, int | None], dict[str, Any]]] = {
     "JPEG": _jpeg_options,
     "PNG": _png_options,
     "WEBP": _webp_options,
-    "TIFF": _tiff_options,
     "BMP": _bmp_options,
 }
-"""Format -> what `Image.save` is told for it."""
+"""Format -> what Pillow is told when it saves in it."""
