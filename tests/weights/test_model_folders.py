@@ -69,6 +69,11 @@ def test_no_folder_and_no_model(tmp_path: Path, folder: Path) -> None:
         open_model(folder / "model.json")
 
 
+def test_others_may_read_what_the_umask_lets_them(folder: Path) -> None:
+    modes = {path.stat().st_mode for path in folder.iterdir()}
+    assert len(modes) == 1
+
+
 def test_a_folder_that_exists_is_not_written_over(folder: Path) -> None:
     before = file_sha256(folder / "weights.safetensors")
     with pytest.raises(WeightsError, match="exists already"):

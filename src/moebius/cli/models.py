@@ -105,14 +105,14 @@ def show(as_json: bool) -> None:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("name", "for", "state", "size", "licence", "steps", "guidance", "start", "where"):
-        table.add_column(title, no_wrap=title not in ("for", "where"), overflow="fold")
+        table.add_column(title, no_wrap=title not in ("for", "licence", "where"), overflow="fold")
     for entry in entries:
         chosen = entry["defaults"]
         row = [entry["name"], entry["title"], entry["state"], _size(entry), entry["licence"]]
         row += [str(chosen["steps"]), f"{chosen['guidance']:g}", chosen["start"]]
         table.add_row(*row, entry["folder"] or entry["sources"][0].rsplit("/", 2)[0])
     watched = Console().is_terminal
-    Console(width=None if watched else 200, soft_wrap=not watched).print(table)
+    Console(width=None if watched else 1000, soft_wrap=not watched).print(table)
 
 
 def _like(source: str) -> ModelSpec:

@@ -168,7 +168,10 @@ def write_tensors(
         seen.add(memory)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # as the umask has it; safetensors would leave the owner's alone
         save_file(own, partial, dict(metadata or {"format": "pt"}))
+        partial.chmod(mode)
         with partial.open("r+b") as file:
             os.fsync(file.fileno())
         partial.replace(path)
