@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from moebius.imaging.arrays import AnyArray
+from moebius.imaging.arrays import AnyArray, Mask
 
 THUMBNAIL = b"\xff\xd8 a small picture of what was removed \xff\xd9"
 MAKER_NOTE = b"MAKER" + bytes(range(64))
@@ -19,6 +19,10 @@ MAKER_NOTE = b"MAKER" + bytes(range(64))
 def noise(shape: tuple[int, ...], dtype: Any = np.uint8, seed: int = 0) -> AnyArray:
     """Random samples over the whole range of the type."""
     return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+
+
+def random_mask(seed: int, density: float, height: int, width: int) -> Mask:
+    return np.random.default_rng(seed).random((height, width)) < density
 
 
 def encoded(image: Image.Image, format: str, **options: Any) -> bytes:

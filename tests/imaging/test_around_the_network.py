@@ -1,0 +1,108 @@
+"""Prefill, resizing and tone: smooth, exact where pixels are known, and blind under the mask."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.transform import resize as skimage_resize
+
+from moebius.imaging import match_tone, push_pull, resize
+from moebius.imaging.arrays import FloatImage, Mask
+
+
+def scene(height: int, width: int, seed: int = 0) -> tuple[FloatImage, Mask]:
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((height, width), dtype=bool)
+    mask[height // 4 : height // 2 + 1, width // 3 : 2 * width // 3 + 1] = True
+    return rng.random((height, width, 3), dtype=np.float32), mask
+
+
+shapes = st.tuples(st.integers(1, 50), st.integers(1, 50))
+
+
+@given(shapes, st.integers(0, 2**32), st.sampled_from([np.nan, np.inf, -1e30, 0.0, 0.3]))
+@settings(deadline=None, max_examples=80)
+def test_push_pull_never_reads_the_hole(shape: tuple[int, int], seed: int, value: float) -> None:
+    image, _ = scene(*shape, seed=seed)
+    mask = np.random.default_rng(seed).random(shape) < 0.4
+    other = np.where(mask[..., None], np.float32(value), image)
+    filled = push_pull(image, mask)
+    assert filled.tobytes() == push_pull(other, mask).tobytes()
+    assert filled.dtype == np.float32
+    np.testing.assert_array_equal(filled[~mask], image[~mask])
+    assert np.isfinite(filled).all()
+    if not mask.all():
+        known = image[~mask]
+        assert (filled >= known.min(axis=0) - 1e-5).all()
+        assert (filled <= known.max(axis=0) + 1e-5).all()
+
+
+def test_push_pull_by_hand() -> None:
+    """Known, hole: one level, of weight a half, so that the hole takes the pair's average."""
+    image = np.array([[[0.2], [9.0]]], dtype=np.float32)
+    np.testing.assert_allclose(push_pull(image, np.array([[False, True]])), [[[0.2], [0.2]]], atol=1e-7)
+    np.testing.assert_array_equal(push_pull(image, np.ones((1, 2), bool)), [[[0.5], [0.5]]])
+    np.testing.assert_array_equal(push_pull(image, np.zeros((1, 2), bool)), image)
+
+
+def test_push_pull_of_one_colour_and_of_a_ramp() -> None:
+    image, mask = scene(64, 96)
+    flat = np.full_like(image, 0.3)
+    np.testing.assert_allclose(push_pull(flat, mask), flat, atol=1e-6)
+    ramp = np.repeat(np.linspace(0, 1, 96, dtype=np.float32)[None, :, None], 64, axis=0)
+    filled = push_pull(ramp, mask)
+    assert np.abs(filled - ramp).max() < 0.15
+    assert np.abs(np.diff(filled, axis=1)).max() < 0.08, "no visible edge at the rim of the hole"
+
+
+def test_push_pull_shapes() -> None:
+    with pytest.raises(ValueError, match="an image"):
+        push_pull(np.zeros((4, 4, 3), np.float32), np.zeros((4, 5), bool))
+
+
+@pytest.mark.parametrize("shape", [(16, 24), (9, 13), (100, 150), (64, 20)])
+def test_resize(shape: tuple[int, int]) -> None:
+    y, x = np.mgrid[:64, :96].astype(np.float32)
+    smooth = np.stack([np.sin(x / 15) / 2 + 0.5, np.cos(y / 11) / 2 + 0.5, (x + y) / 160], axis=-1)
+    resized = resize(smooth.astype(np.float32), shape)
+    assert (resized.shape, resized.dtype) == ((*shape, 3), np.float32)
+    expected = skimage_resize(smooth, shape, order=3, mode="edge", anti_aliasing=True)
+    assert np.abs(resized - expected).mean() < 0.02
+
+
+def test_resize_same_size_is_a_copy_and_values_stay_in_range() -> None:
+    image, _ = scene(32, 32)
+    same = resize(image, (32, 32))
+    np.testing.assert_array_equal(same, image)
+    same[:] = 0
+    assert image.any()
+    edges = np.zeros((32, 32, 3), dtype=np.float32)
+    edges[::2] = 1
+    for shape in ((21, 21), (57, 57)):
+        resized = resize(edges, shape)
+        assert resized.min() >= 0
+        assert resized.max() <= 1
+
+
+def test_shrinking_does_not_alias() -> None:
+    board = (np.indices((128, 128)).sum(axis=0) % 2).astype(np.float32)[..., None]
+    np.testing.assert_allclose(resize(board, (32, 32)), 0.5, atol=0.02)
+
+
+def test_match_tone_removes_a_slow_difference() -> None:
+    known, mask = scene(64, 64)
+    drift = np.linspace(-0.05, 0.05, 64, dtype=np.float32)[:, None, None]
+    matched = match_tone(np.clip(known * 0.8 + 0.1 + drift, 0, 1), known * 0.8 + 0.1, mask)
+    assert np.abs(matched - (known * 0.8 + 0.1)).mean() < 0.01
+    hidden = np.where(mask[..., None], np.float32(np.nan), known)
+    assert match_tone(known, hidden, mask).tobytes() == match_tone(known, known, mask).tobytes()
+
+
+def test_match_tone_with_nothing_to_compare() -> None:
+    known, mask = scene(16, 16)
+    for empty in (np.zeros_like(mask), np.ones_like(mask)):
+        np.testing.assert_array_equal(match_tone(known, known * 0, empty), known)
+    with pytest.raises(ValueError, match="divide by 8"):
+        match_tone(known[:12], known[:12], mask[:12])

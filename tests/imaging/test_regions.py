@@ -1,0 +1,178 @@
+"""Boxes, connected pieces, and the plan of what is filled where."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_files import random_mask
+from skimage.measure import label, regionprops
+
+from moebius.imaging import Box, bounding_box, connected_boxes, plan_regions
+from moebius.imaging.arrays import Mask
+
+SIDES = st.integers(1, 60)
+masks = st.builds(
+    random_mask, st.integers(0, 2**32), st.sampled_from([0.0, 0.02, 0.2, 0.45, 0.7, 1.0]), SIDES, SIDES
+)
+PLACES, LENGTHS = st.integers(-20, 20), st.integers(0, 20)
+boxes = st.builds(
+    lambda x, y, width, height: Box(x, y, x + width, y + height), PLACES, PLACES, LENGTHS, LENGTHS
+)
+
+
+def pixels(box: Box) -> set[tuple[int, int]]:
+    return {(x, y) for x in range(box.left, box.right) for y in range(box.top, box.bottom)}
+
+
+@given(boxes, boxes)
+@settings(deadline=None, max_examples=100)
+def test_boxes_are_sets_of_pixels(one: Box, other: Box) -> None:
+    assert len(pixels(one)) == one.width * one.height
+    assert one.intersects(other) == bool(pixels(one) & pixels(other))
+    assert pixels(one) | pixels(other) <= pixels(one.union(other))
+    assert one.union(other).contains(one)
+    assert pixels(one.clip(12, 9)) == {(x, y) for x, y in pixels(one) if 0 <= x < 12 and 0 <= y < 9}
+    assert one.expand(3).expand(-3) == one
+    if one.contains(other):
+        assert pixels(other) <= pixels(one)
+
+
+def test_box_basics() -> None:
+    box = Box(2, 1, 5, 3)
+    assert (box.width, box.height, box.slices) == (3, 2, (slice(1, 3), slice(2, 5)))
+    assert len({box, Box(2, 1, 5, 3)}) == 1
+    with pytest.raises(ValueError, match="left <= right"):
+        Box(3, 0, 2, 1)
+
+
+@given(masks)
+@settings(deadline=None, max_examples=100)
+def test_bounding_box(mask: Mask) -> None:
+    rows, columns = np.nonzero(mask)
+    expected = Box(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if len(rows) else None
+    assert bounding_box(mask) == expected
+
+
+def oracle(mask: Mask) -> list[Box]:
+    found = (region.bbox for region in regionprops(label(mask, connectivity=2)))
+    return [Box(left, top, right, bottom) for top, left, bottom, right in sorted(found)]
+
+
+@given(masks)
+@settings(deadline=None, max_examples=150)
+def test_components_agree_with_skimage(mask: Mask) -> None:
+    assert connected_boxes(mask) == oracle(mask)
+
+
+def spiral(size: int) -> Mask:
+    """One piece that winds inwards: the worst case for joining runs."""
+    mask = np.zeros((size, size), dtype=bool)
+    y = x = 0
+    dy, dx, length = 0, 1, size - 1
+    mask[0, 0] = True
+    while length > 0:
+        for _ in range(2):
+            for _ in range(length):
+                y, x = y + dy, x + dx
+                mask[y, x] = True
+            dy, dx = dx, -dy
+        length -= 2
+    return mask
+
+
+@pytest.mark.parametrize("turned", [lambda mask: mask, np.flipud, np.fliplr, np.transpose])
+def test_components_that_wind(turned: Callable[[Mask], Mask]) -> None:
+    comb = np.zeros((61, 60), dtype=bool)
+    comb[:, ::2] = True
+    for mask in (spiral(61), comb, comb | (np.arange(61) == 60)[:, None], np.eye(50, dtype=bool)):
+        assert connected_boxes(turned(mask)) == oracle(turned(mask))
+
+
+def test_components_of_twelve_megapixels_in_a_second() -> None:
+    y, x = np.ogrid[:3000, :4000]
+    mask = ((x // 50 + y // 50) % 3 == 0) & ((x * x + y * y) % 7 < 5)
+    connected_boxes(mask[:100])
+    began = time.process_time()
+    assert connected_boxes(mask)
+    assert time.process_time() - began < 1
+
+
+def check_plan(mask: Mask, model_size: int, context: float) -> None:
+    height, width = mask.shape
+    photo = Box(0, 0, width, height)
+    regions = plan_regions(mask, model_size=model_size, context=context)
+    owners = np.zeros(mask.shape, dtype=int)
+    for region in regions:
+        owners[region.hole.slices] += 1
+        assert bounding_box(mask[region.hole.slices]) == Box(0, 0, region.hole.width, region.hole.height)
+        assert photo.contains(region.box)
+        assert region.box.contains(region.hole)
+        side = max(model_size, math.ceil(context * max(region.hole.width, region.hole.height)))
+        assert (region.box.width, region.box.height) == (min(side, width), min(side, height))
+        for other in regions:
+            assert other is region or not region.box.intersects(other.hole)
+        for before, after, hole_before, hole_after, limit in (
+            (region.box.left, region.box.right, region.hole.left, region.hole.right, width),
+            (region.box.top, region.box.bottom, region.hole.top, region.hole.bottom, height),
+        ):
+            off_centre = (hole_before - before) - (after - hole_after)
+            assert abs(off_centre) <= 1 or before == 0 or after == limit
+    assert (owners[mask] == 1).all()
+    assert [region.index for region in regions] == list(range(len(regions)))
+    assert regions == sorted(regions, key=lambda region: (region.hole.top, region.hole.left))
+    assert regions == plan_regions(mask.copy(), model_size=model_size, context=context)
+
+
+@given(masks, st.integers(1, 40), st.sampled_from([1.0, 1.25, 2.0, 3.5]))
+@settings(deadline=None, max_examples=100)
+def test_plan_of_noise(mask: Mask, model_size: int, context: float) -> None:
+    check_plan(mask, model_size, context)
+
+
+@given(
+    st.integers(50, 400), st.integers(50, 400), st.integers(8, 64), st.sampled_from([1.25, 2.0, 8.0]),
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(1, 30), st.integers(1, 30)), max_size=8),
+)  # fmt: skip
+@settings(deadline=None, max_examples=150)
+def test_plan_of_objects(
+    height: int, width: int, model_size: int, context: float, objects: list[tuple[float, float, int, int]]
+) -> None:
+    mask = np.zeros((height, width), dtype=bool)
+    for y, x, h, w in objects:
+        top, left = int(y * (height - 1)), int(x * (width - 1))
+        mask[top : top + h, left : left + w] = True
+    check_plan(mask, model_size, context)
+
+
+def test_plan_by_hand() -> None:
+    mask = np.zeros((3000, 4000), dtype=bool)
+    assert plan_regions(mask, model_size=512, context=2) == []
+    mask[1000:1100, 2000:2050] = True
+    (region,) = plan_regions(mask, model_size=512, context=2)
+    assert (region.box, region.hole) == (Box(1769, 794, 2281, 1306), Box(2000, 1000, 2050, 1100))
+    mask[10:810, 3900:4000] = True  # tall, at the right border: its crop is 1600 px wide and moved inwards
+    first, second = plan_regions(mask, model_size=512, context=2)
+    assert (first.box, first.hole) == (Box(2400, 0, 4000, 1600), Box(3900, 10, 4000, 810))
+    assert second == type(region)(1, region.box, region.hole)
+    mask[1050:1060, 2300:2310] = True  # outside the crop of the first hole, but with it inside its own
+    merged = plan_regions(mask, model_size=512, context=2)
+    assert [each.hole for each in merged] == [Box(3900, 10, 4000, 810), Box(2000, 1000, 2310, 1100)]
+
+
+def test_context_is_not_lost_to_rounding() -> None:
+    mask = np.zeros((100, 100), dtype=bool)
+    mask[40:50, 40:50] = True
+    (region,) = plan_regions(mask, model_size=1, context=1.1)
+    assert region.box.width == 11, "1.1 * 10 is a little more than 11 in floats"
+
+
+@pytest.mark.parametrize(("model_size", "context"), [(0, 2.0), (512, 0.9), (512, float("nan"))])
+def test_arguments_out_of_range(model_size: int, context: float) -> None:
+    with pytest.raises(ValueError, match="model_size >= 1 and context >= 1"):
+        plan_regions(np.ones((4, 4), bool), model_size=model_size, context=context)
