@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import logging
 import os
 import re
@@ -23,13 +22,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from email.message import Message
 from pathlib import Path
 from typing import IO
 
 from moebius._version import __version__
 from moebius.errors import DownloadError
+from moebius.weights.partial import Note, Partial
 from moebius.weights.spec import ModelFile
 
 Progress = Callable[[str, int, "int | None"], None]
@@ -89,7 +88,7 @@ def fetch(
             f"{file.repository}/{file.path} is not here, and {forbidden} forbids downloading it"
         )
     url = file_url(file)
-    part = _Partial(target.with_name(target.name + ".partial"))
+    part = Partial(target.with_name(target.name + ".partial"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         best, failures, first = part.size, 0, True
@@ -127,47 +126,7 @@ class _Unreachable(_Interrupted):
 _HOPELESS = (socket.gaierror, ConnectionRefusedError, ssl.SSLCertVerificationError)
 
 
-@dataclass(frozen=True)
-class _Note:
-    """What the server said of the file that the partial bytes are the beginning of."""
-
-    etag: str = ""
-    sha256: str = ""
-    bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class _Partial:
-    """Bytes that have arrived, and the note beside them."""
-
-    path: Path
-
-    @property
-    def size(self) -> int:
-        return self.path.stat().st_size if self.path.is_file() else 0
-
-    @property
-    def _note_path(self) -> Path:
-        return self.path.with_name(self.path.name + ".json")
-
-    @property
-    def note(self) -> _Note:
-        try:
-            return _Note(**json.loads(self._note_path.read_text()))
-        except (OSError, ValueError, TypeError):
-            return _Note()
-
-    def begin(self, note: _Note) -> None:
-        """Empty the file and note what its bytes will belong to."""
-        self.path.write_bytes(b"")
-        self._note_path.write_text(json.dumps(asdict(note)))
-
-    def discard(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self._note_path.unlink(missing_ok=True)
-
-
-def _transfer(url: str, file: ModelFile, part: _Partial, progress: Progress | None) -> None:
+def _transfer(url: str, file: ModelFile, part: Partial, progress: Progress | None) -> None:
     """One connection: ask for what is missing and append it to the partial file."""
     noted = part.note
     if file.sha256 is None and not noted.etag:
@@ -175,7 +134,7 @@ def _transfer(url: str, file: ModelFile, part: _Partial, progress: Progress | No
     offset = part.size
     with _open(url, part, offset) as response:
         done, total = _extent(response.headers, response.status == 206)
-        note = _Note(response.etag, response.sha256, total)
+        note = Note(response.etag, response.sha256, total)
         changed = noted.etag and note.etag and noted.etag != note.etag
         if response.status == 206 and (done != offset or changed):
             part.discard()
@@ -236,7 +195,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
-def _open(url: str, part: _Partial, offset: int) -> _Response:
+def _open(url: str, part: Partial, offset: int) -> _Response:
     headers = {"User-Agent": f"moebius/{__version__}", "Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
@@ -281,7 +240,7 @@ def _extent(headers: Message, resumed: bool) -> tuple[int, int | None]:
     return int(match[1]), None if match[2] == "*" else int(match[2])
 
 
-def _check(url: str, file: ModelFile, part: _Partial, progress: Progress | None) -> None:
+def _check(url: str, file: ModelFile, part: Partial, progress: Progress | None) -> None:
     """The size and the SHA-256 of what arrived; wrong bytes are thrown away."""
     size, noted = part.size, part.note
     if file.bytes is not None and size != file.bytes:
