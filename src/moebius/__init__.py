@@ -3,7 +3,7 @@
     from moebius import Moebius
     Moebius.from_pretrained("nano")("photo.jpg", "mask.png").save("clean.jpg")
 
-Names are loaded when first used: importing the package costs nothing, and torch is imported only by what needs it.
+Names are loaded when first used: importing the package costs nothing, and only what needs torch imports it.
 """
 
 from __future__ import annotations
@@ -82,7 +82,12 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    try:
+        return getattr(import_module(f"{__name__}.{home}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError(f"{name} needs PyTorch: pip install 'moebius-inpaint[torch]'") from error
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,9 @@
-"""The command line. Each command lives in a file of its own, imported when it is called; `--help` imports none."""
+"""The command line. Each command lives in a file of its own, imported when called; `--help` imports none."""
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from importlib import import_module
 
@@ -35,20 +37,27 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="moebius")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def moebius(context: click.Context, debug: bool) -> None:
     """Take things out of photos, and fill holes in them."""
     context.obj = {"debug": debug}
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; errors raised on purpose become one line and an exit code (see `moebius.errors`)."""
+    """Run the command line. Errors become one line on standard error and an exit code (`moebius.errors`)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    warnings = _WarningLines(logging.WARNING)
+    logging.getLogger("moebius").addHandler(warnings)
     try:
         moebius(arguments, prog_name="moebius", standalone_mode=False)
+        sys.stdout.flush()  # a reader that has gone away shows here, not at exit
     except MoebiusError as error:
         if "--debug" in arguments:
             raise
@@ -58,14 +67,31 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped", 130)
     except BrokenPipeError:
+        _abandon_stdout()
         sys.exit(1)
     except Exception as error:  # the last resort: nobody should have to read a traceback
         if "--debug" in arguments:
             raise
-        _fail(f"{type(error).__name__}: {error} (run with --debug for the traceback)", 1)
+        _fail(f"{type(error).__name__}: {error} (moebius --debug shows the traceback)", 1)
+    finally:
+        logging.getLogger("moebius").removeHandler(warnings)
 
 
 def _fail(message: str, code: int) -> None:
     line = " ".join(message.split())
     click.echo(f"moebius: error: {line}", err=True)
     sys.exit(code)
+
+
+def _abandon_stdout() -> None:
+    """Point standard output at nothing, or Python complains of the broken pipe once more when it ends."""
+    with open(os.devnull, "wb") as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
+class _WarningLines(logging.Handler):
+    """The package's warnings as lines on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = " ".join(record.getMessage().split())
+        click.echo(f"moebius: warning: {line}", err=True)

@@ -57,8 +57,10 @@ def _engines() -> list[str]:
 def _devices() -> list[str]:
     devices = ["cpu"]
     if importlib.util.find_spec("torch"):
-        import torch
-
+        try:
+            import torch
+        except Exception as failure:  # a broken installation, of which this command should tell
+            return [*devices, f"torch cannot be imported ({failure})"]
         for index in range(torch.cuda.device_count()):
             devices.append(f"cuda:{index} ({torch.cuda.get_device_name(index)})")
         if torch.backends.mps.is_available():
@@ -67,7 +69,7 @@ def _devices() -> list[str]:
 
 
 def _cache() -> dict[str, Any]:
-    from moebius.weights import cache_home
+    from moebius.weights.cache import cache_home
 
     home = cache_home()
     size = sum(path.stat().st_size for path in home.rglob("*") if path.is_file()) if home.is_dir() else 0
@@ -83,14 +85,16 @@ def _self_test(engine: str) -> dict[str, Any]:
     began = time.perf_counter()
     try:
         rows, columns = np.mgrid[0:160, 0:160].astype(np.float32)
-        photo = np.stack([80 + columns / 2, 100 + rows / 2, np.full_like(rows, 120)], axis=-1).astype(np.uint8)
+        ramps = [80 + columns / 2, 100 + rows / 2, np.full_like(rows, 120)]
+        photo = np.stack(ramps, axis=-1).astype(np.uint8)
         mask = (rows - 80) ** 2 + (columns - 80) ** 2 < 30**2
         result = Moebius.from_pretrained("nano", engine=engine, device="cpu")(photo, mask, grow=0, feather=0)
         filled = result.photo.pixels
         kept = bool((filled[~mask] == photo[~mask]).all())
         error = float(np.abs(filled[mask].astype(float) - photo[mask]).mean())
-    except MoebiusError as failure:
-        return {"ok": False, "reason": str(failure)}
+    except Exception as failure:  # whatever it is, it belongs in the report, beside what else is known
+        told = isinstance(failure, MoebiusError)
+        return {"ok": False, "reason": str(failure) if told else f"{type(failure).__name__}: {failure}"}
     ok = kept and error < 20
     seconds = round(time.perf_counter() - began, 2)
     return {"ok": ok, "known_pixels_kept": kept, "mean_error": round(error, 2), "seconds": seconds}
@@ -110,4 +114,4 @@ def _print(report: dict[str, Any]) -> None:
     for engine, test in report.get("self_test", {}).items():
         told = f"passed in {test['seconds']} s" if test["ok"] else f"FAILED: {test.get('reason', test)}"
         table.add_row(f"self test, {engine}", told)
-    Console().print(table)
+    Console(markup=False, highlight=False).print(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -21,22 +21,46 @@ if TYPE_CHECKING:
 @click.argument("photo")
 @click.argument("mask")
 @click.option("-o", "--output", required=True, help="Where the picture goes; - writes it to standard output.")
-@click.option("--model", default=defaults.DEFAULT_MODEL, show_default=True, help="A model's name, or a model folder.")
+@click.option(
+    "--model", default=defaults.DEFAULT_MODEL, show_default=True, help="A model's name, or a model folder."
+)
 @click.option("--steps", type=int, help="Solver steps. [default: the model's own]")
 @click.option("--guidance", type=float, help="Category guidance scale, 1 = off. [default: the model's own]")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same picture.")
+@click.option(
+    "--seed",
+    type=int,
+    default=defaults.Settings.seed,
+    show_default=True,
+    help="The same seed gives the same picture.",
+)
 @click.option("--solver", type=click.Choice(defaults.SOLVERS), help="[default: the model's own]")
-@click.option("--start", type=click.Choice(defaults.STARTS), help="Start latents; only 'official' sees the hole.")
+@click.option(
+    "--start", type=click.Choice(defaults.STARTS), help="Start latents; only 'official' sees the hole."
+)
 @click.option("--grow", type=int, help="Grow the mask by this many pixels. [default: scaled to each object]")
-@click.option("--feather", type=int, default=defaults.Settings.feather, show_default=True, help="Outward fade, pixels.")
-@click.option("--context", type=float, default=defaults.Settings.context, show_default=True, help="Crop side / hole side.")
+@click.option(
+    "--feather", type=int, default=defaults.Settings.feather, show_default=True, help="Outward fade, pixels."
+)
+@click.option(
+    "--context",
+    type=float,
+    default=defaults.Settings.context,
+    show_default=True,
+    help="Crop side / hole side.",
+)
 @click.option("--invert", is_flag=True, help="The mask is black where it should be filled.")
 @click.option("--fit-mask", is_flag=True, help="Resize a mask that has another size than the photo.")
 @click.option("--engine", type=click.Choice(defaults.ENGINES), default="auto", show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16.")
-@click.option("--format", "format_", help="Output format, when the file name does not tell: png, jpeg, webp, tiff, bmp.")
-@click.option("--quality", type=click.IntRange(1, 100), help="JPEG or lossy WebP quality. [default: the photo's own]")
+@click.option(
+    "--format",
+    "format_",
+    help="png, jpeg, webp, tiff or bmp. [default: what OUTPUT's name says, else the photo's own]",
+)
+@click.option(
+    "--quality", type=click.IntRange(1, 100), help="JPEG or lossy WebP quality. [default: the photo's own]"
+)
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON report.")
 def inpaint(
@@ -45,26 +69,35 @@ def inpaint(
 ) -> None:  # fmt: skip
     """Take out of PHOTO what is white in MASK, and write the picture to OUTPUT.
 
-    PHOTO and MASK are image files of the same size; one of them may be - for standard input. The picture comes
-    back at the photo's own size and in its own format; pixels beyond the feather stay as they were.
+    PHOTO and MASK are image files of the same size; one of them may be - for standard input. The picture
+    comes back at the photo's own size and in its own format; pixels beyond the feather stay as they were.
     """
     defaults.Settings(**options)  # wrong settings are told before anything is loaded
     _check_places(photo, mask, output, overwrite, as_json)
-    logging.getLogger("moebius").addHandler(_WarningLines())
-    sources = [_source(photo), _source(mask)]
-    from moebius.imaging import read_mask, read_photo
+    from moebius.cli.progress import transfer_bar
+    from moebius.imaging import check_output, check_path, read_mask, read_photo
     from moebius.pipeline import Moebius
+    from moebius.weights import open_model
 
-    picture = read_photo(sources[0])
-    hole = read_mask(sources[1], size=picture.size, invert=options.pop("invert"), fit=options.pop("fit_mask"))
-    opened = Moebius.from_pretrained(model, engine=engine, device=device, dtype=dtype)
-    result = _run(opened, picture, hole, options)
     target: Path | BinaryIO = sys.stdout.buffer if output == "-" else Path(output)
+    if isinstance(target, Path):
+        check_path(target, overwrite)
+    picture = read_photo(_source(photo))
+    check_output(picture, target, format=format_, overwrite=overwrite)
+    hole = read_mask(
+        _source(mask), size=picture.size, invert=options.pop("invert"), fit=options.pop("fit_mask")
+    )
+    with transfer_bar() as bar:
+        open_model(model, progress=bar)
+    with transfer_bar() as progress:
+        opened = Moebius.from_pretrained(model, engine=engine, device=device, dtype=dtype, progress=progress)
+    result = _run(opened, picture, hole, options)
     result.save(target, format=format_, quality=quality, overwrite=overwrite)
     if as_json:
         click.echo(result.to_json())
     elif sys.stderr.isatty():
-        click.echo(f"{output}: {result.steps} steps on {result.device}, {result.timings['total']:.1f} s", err=True)
+        seconds = result.timings["total"]
+        click.echo(f"{output}: {result.steps} steps on {result.device}, {seconds:.1f} s", err=True)
 
 
 def _run(model: Moebius, photo: Any, mask: Any, options: dict[str, Any]) -> Result:
@@ -75,9 +108,10 @@ def _run(model: Moebius, photo: Any, mask: Any, options: dict[str, Any]) -> Resu
     from rich.progress import Progress
 
     result = None
+    events = model.stream(photo, mask, **options)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("filling", total=1.0)
-        for event in model.stream(photo, mask, **options):
+        for event in events:
             progress.update(bar, completed=event.fraction)
             result = event.result
     assert result is not None
@@ -85,28 +119,20 @@ def _run(model: Moebius, photo: Any, mask: Any, options: dict[str, Any]) -> Resu
 
 
 def _check_places(photo: str, mask: str, output: str, overwrite: bool, as_json: bool) -> None:
+    """What the places alone tell, before numpy and the rest are loaded."""
     if photo == "-" and mask == "-":
         raise InputError("photo and mask: expected at most one of them from standard input, got both")
-    if output == "-":
-        if as_json:
-            raise OutputError("--json and -o - both write to standard output: expected one of them")
-        return
-    place = Path(output)
-    if place.exists() and not overwrite:
-        raise OutputError(f"{output} exists already: give --overwrite to replace it")
-    if not place.parent.is_dir():
-        raise OutputError(f"{place.parent}: expected a folder to write to, found none")
+    if output != "-":
+        place = Path(output)
+        if place.is_file() and not overwrite:
+            raise OutputError(f"{output} exists already: give --overwrite to replace it")
+        if place.parent.is_dir() and not os.access(place.parent, os.W_OK):
+            raise OutputError(f"{output}: expected a folder that can be written to, got {place.parent}")
+    elif as_json:
+        raise OutputError("--json and -o - both write to standard output: expected one of them")
+    elif sys.stdout.isatty():
+        raise OutputError("-o -: expected standard output to be a file or a pipe, got a terminal")
 
 
 def _source(name: str) -> str | BinaryIO:
     return io.BytesIO(sys.stdin.buffer.read()) if name == "-" else name
-
-
-class _WarningLines(logging.Handler):
-    """The package's warnings as lines on standard error."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"moebius: warning: {record.getMessage()}", err=True)

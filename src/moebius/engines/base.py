@@ -38,7 +38,7 @@ class Engine(Protocol):
         """One of the engine's arrays as numpy float32."""
 
     def encode(self, image: FloatArray) -> Array:
-        """image (B, 3, H, W) in [-1, 1] -> latents (B, c, h, w). The mean, where the encoder is stochastic."""
+        """image (B, 3, H, W) in [-1, 1] -> latents (B, c, h, w); the mean, of a stochastic encoder."""
 
     def predict(self, noisy: Array, timestep: int, mask: Array, condition: Array, guidance: float) -> Array:
         """The denoiser's answer (B, c, h, w) for latents of one timestep.

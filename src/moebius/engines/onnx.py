@@ -47,7 +47,7 @@ class OnnxEngine:
                 f"model {spec.name} has no {missing[0]} in {folder}: use the torch engine, or export it first"
             )
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+        options.intra_op_num_threads = threads or _processors()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Threads that wait by spinning steal the cores that other processes could use.
@@ -99,8 +99,10 @@ class OnnxEngine:
 
     def _run(self, graph: str, **inputs: Any) -> FloatArray:
         values = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-        for name, value in values.items():
-            if value.dtype == np.float64:
-                values[name] = value.astype(np.float32)
         (output,) = self._sessions[graph].run(None, values)
         return np.asarray(output, dtype=np.float32)
+
+
+def _processors() -> int:
+    """Processors that this process may use; 0, which lets ONNX Runtime choose, where that cannot be told."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0

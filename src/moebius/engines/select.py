@@ -19,9 +19,9 @@ def open_engine(
 ) -> Engine:
     """The engine for the model in `folder`.
 
-    "auto" takes ONNX Runtime for a model that has graphs, unless a GPU is asked for or PyTorch is installed and
-    sees one; a model without graphs runs in PyTorch. Asking for a GPU or for another number format than float32
-    means PyTorch.
+    "auto" takes ONNX Runtime for a model that has graphs, unless a GPU is asked for or PyTorch is installed
+    and sees one; a model without graphs runs in PyTorch. Asking for a GPU or for another number format than
+    float32 means PyTorch.
 
     Raises:
         DeviceError: the engine, device or number format is not available here; says what to install.
@@ -32,7 +32,9 @@ def open_engine(
         engine = "onnx" if _onnx_serves(folder, device, dtype) else "torch"
     if engine == "onnx":
         if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
-            raise DeviceError(f"the onnx engine runs on cpu in float32, got device {device!r}, dtype {dtype!r}")
+            raise DeviceError(
+                f"the onnx engine runs on cpu in float32, got device {device!r}, dtype {dtype!r}"
+            )
         from moebius.engines.onnx import OnnxEngine
 
         return OnnxEngine(spec, folder)
@@ -55,7 +57,7 @@ def _onnx_serves(folder: Path, device: str, dtype: str) -> bool:
 
 
 def _gpu_in_torch() -> bool:
-    """Whether PyTorch is installed and sees a GPU. Looks for a driver first: importing torch takes seconds."""
+    """Whether PyTorch is installed and sees a GPU. Looks for a driver first: importing torch is slow."""
     if importlib.util.find_spec("torch") is None or not (_cuda_driver() or _apple()):
         return False
     import torch

@@ -48,7 +48,9 @@ class TorchEngine:
         self._dtype = choose_dtype(dtype, self._device)
         self.device, self.dtype = str(self._device), str(self._dtype).removeprefix("torch.")
         state = load_file(folder / "weights.safetensors")
-        self._denoiser = _load(MoebiusUNet(MoebiusConfig(**spec.denoiser)), state, "denoiser.", folder)
+        self._denoiser = _load(
+            lambda: MoebiusUNet(MoebiusConfig(**spec.denoiser)), state, "denoiser.", folder
+        )
         self._denoiser.to(self._device, self._dtype)
         encode, decode, autoencoder = _load_autoencoder(spec, state, folder)
         # float16 overflows in published encoders; bfloat16 does not.
@@ -67,18 +69,23 @@ class TorchEngine:
 
     @torch.inference_mode()
     def encode(self, image: FloatArray) -> Tensor:
-        return self._encode(self.array(image).to(self._encode_dtype)).float() * self._scale
+        latents: Tensor = self._encode(self.array(image).to(self._encode_dtype)).float() * self._scale
+        return latents
 
     @torch.inference_mode()
-    def predict(self, noisy: Tensor, timestep: int, mask: Tensor, condition: Tensor, guidance: float) -> Tensor:
+    def predict(
+        self, noisy: Tensor, timestep: int, mask: Tensor, condition: Tensor, guidance: float
+    ) -> Tensor:
         x = torch.cat([noisy, mask, condition], dim=1).to(self._dtype)
         t = torch.tensor([timestep], device=self._device)
         ids = self._ids.expand(len(x), -1)
         if guidance == 1.0:
-            return self._denoiser(x, t, ids).float()
+            wanted: Tensor = self._denoiser(x, t, ids).float()
+            return wanted
         both = self._denoiser(torch.cat([x, x]), t, torch.cat([ids + len(self._ids), ids])).float()
         opposite, wanted = both.chunk(2)
-        return opposite + guidance * (wanted - opposite)
+        guided: Tensor = opposite + guidance * (wanted - opposite)
+        return guided
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> FloatArray:
@@ -93,7 +100,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # "meta" makes tensors, but has no numbers in them
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise DeviceError(f"device {name!r} is not available here: {str(error).splitlines()[0]}") from error
     return device
@@ -111,30 +118,44 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
-def _load(net: M, state: dict[str, Tensor], prefix: str, folder: Path) -> M:
+def _load(build: Callable[[], M], state: dict[str, Tensor], prefix: str, folder: Path) -> M:
+    """A network with the tensors whose names begin with `prefix`, in float32, ready for inference.
+
+    Built on the meta device: no numbers are drawn for weights that are replaced at once, so torch's global
+    generator stays as it was, and no memory is taken twice.
+    """
     own = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
+    own = {name: t.float() if t.is_floating_point() else t for name, t in own.items()}
     try:
-        net.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in own.items()})
-    except RuntimeError as error:
+        with torch.device("meta"):
+            net = build()
+        net.load_state_dict(own, assign=True)
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise CorruptWeightsError(f"{folder / 'weights.safetensors'} does not fit its model.json: {reason}") from error
+        raise CorruptWeightsError(
+            f"{folder}: the weights do not fit what its JSON describes: {reason}"
+        ) from error
     return net.eval().requires_grad_(False)
 
 
 Coder = Callable[[Tensor], Tensor]
 
 
-def _load_autoencoder(spec: ModelSpec, state: dict[str, Tensor], folder: Path) -> tuple[Coder, Coder, nn.Module]:
-    if spec.autoencoder is not None:
-        net = _load(NanoAutoencoder(AutoencoderConfig(**spec.autoencoder)), state, "autoencoder.", folder)
+def _load_autoencoder(
+    spec: ModelSpec, state: dict[str, Tensor], folder: Path
+) -> tuple[Coder, Coder, nn.Module]:
+    config = spec.autoencoder
+    if config is not None:
+        net = _load(lambda: NanoAutoencoder(AutoencoderConfig(**config)), state, "autoencoder.", folder)
         return net.encode, net.decode, net
-    from diffusers import AutoencoderKL
-
-    vae = AutoencoderKL.from_config(json.loads((folder / "vae.json").read_text()))
     try:
-        vae.load_state_dict(load_file(folder / "vae.safetensors"))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CorruptWeightsError(f"{folder / 'vae.safetensors'} does not fit its vae.json: {reason}") from error
-    vae.eval().requires_grad_(False)
+        from diffusers import AutoencoderKL
+    except ImportError as error:
+        raise DeviceError(
+            f"model {spec.name} has a published VAE and needs diffusers: pip install 'moebius-inpaint[torch]'"
+        ) from error
+
+    published = json.loads((folder / "vae.json").read_text(encoding="utf-8"))
+    tensors = load_file(folder / "vae.safetensors")
+    vae = _load(lambda: AutoencoderKL.from_config(published), tensors, "", folder)
     return (lambda x: vae.encode(x).latent_dist.mean), (lambda z: vae.decode(z).sample), vae

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Generator
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +17,9 @@ from PIL import Image
 from moebius.engines import Engine, open_engine
 from moebius.errors import SettingsError
 from moebius.imaging import (
+    Box,
     Photo,
+    Region,
     connected_boxes,
     default_growth,
     feather_weight,
@@ -36,10 +39,12 @@ from moebius.sampling import (
 )
 from moebius.settings import DEFAULT_MODEL, Settings
 from moebius.weights import ModelSpec, open_model
+from moebius.weights.transfer import Progress as TransferProgress
 
 log = logging.getLogger(__name__)
 
 Source = str | Path | bytes | BinaryIO | Image.Image | NDArray[Any] | Photo
+Mask = NDArray[np.bool_]
 MaskSource = str | Path | bytes | BinaryIO | Image.Image | NDArray[Any]
 
 OFFICIAL_STRENGTH = 0.99
@@ -69,16 +74,17 @@ class Moebius:
         device: str = "auto",
         engine: str = "auto",
         dtype: str = "auto",
+        progress: TransferProgress | None = None,
     ) -> Moebius:
         """Open a model: a name that `moebius models` lists, or a folder in the same layout.
 
-        A published model that is not on this machine yet is downloaded; the bundled `nano` never needs a network.
+        A published model that is not on this machine yet is downloaded; the bundled `nano` needs no network.
 
         Raises:
             UnknownModelError, DownloadError, CorruptWeightsError: the weights are not to be had.
             DeviceError: engine, device or dtype is not available.
         """
-        model = open_model(name)
+        model = open_model(name, progress=progress)
         opened = open_engine(model.spec, model.path, engine=engine, device=device, dtype=dtype)
         return cls(model.spec, opened, model_hash=model.hash)
 
@@ -86,8 +92,8 @@ class Moebius:
         """Fill the hole.
 
         Args:
-            image: the photo: a path, bytes, an open file, a Pillow image, an array (H, W[, C]) of uint8, uint16 or
-                floats in [0, 1], or a `Photo`.
+            image: a path, bytes, an open file, a Pillow image, an array (H, W[, C]) of uint8, uint16
+                or floats in [0, 1], or a `Photo`.
             mask: white = fill; the photo's size unless `fit_mask`.
             key: mixed into the noise with the seed; give each item of a batch its own.
             **settings: fields of `Settings`.
@@ -101,12 +107,16 @@ class Moebius:
         assert result is not None
         return result
 
-    def stream(self, image: Source, mask: MaskSource, *, key: str = "", **settings: Any) -> Iterator[Progress]:
+    def stream(
+        self, image: Source, mask: MaskSource, *, key: str = "", **settings: Any
+    ) -> Generator[Progress, None, None]:
         """The same fill as a generator of `Progress`, one a network step; the last event carries the result.
 
-        Close the generator to cancel: the network is not called again.
+        Everything that can be wrong with the arguments is raised here and now, before the first step. Close
+        the generator to cancel: the network is not called again.
         """
-        chosen = self._choose(settings)
+        chosen = self.complete(**settings)
+        plan = self.plan(chosen)
         began = time.perf_counter()
         timer = Timer({})
         photo = image if isinstance(image, Photo) else read_photo(image)
@@ -114,14 +124,19 @@ class Moebius:
         warnings = _warn(hole)
         hole = grow_objects(hole, chosen.grow)
         timer.add("read", began)
-        return self._fill(photo, hole, chosen, key, timer, began, warnings)
+        return self._fill(photo, hole, chosen, plan, key, timer, began, warnings)
 
-    def _choose(self, settings: dict[str, Any]) -> Settings:
-        """Settings with the model's own defaults put in for None, checked against the model."""
-        try:
-            asked = Settings(**settings)
-        except TypeError as error:
-            raise SettingsError(f"unknown setting: {error}") from error
+    def complete(self, **settings: Any) -> Settings:
+        """`Settings` with the model's own defaults put in for None, checked against the model.
+
+        Raises:
+            SettingsError: a setting is unknown, out of range, or not for this model.
+        """
+        names = [field.name for field in fields(Settings)]
+        unknown = [name for name in settings if name not in names]
+        if unknown:
+            raise SettingsError(f"settings: expected some of {', '.join(names)}, got {unknown[0]!r}")
+        asked = Settings(**settings)
         default = self.spec.defaults
         chosen = replace(
             asked,
@@ -138,46 +153,57 @@ class Moebius:
         return chosen
 
     def plan(self, settings: Settings) -> SamplingPlan:
-        """The solver's coefficient table for complete settings."""
+        """The solver's coefficient table for settings that `complete` has made.
+
+        Raises:
+            SettingsError: more steps than the model has timesteps.
+        """
         assert settings.steps is not None and settings.solver is not None
-        schedule = scaled_linear()
         if settings.start == "official":
             timesteps = leading_timesteps(settings.steps, OFFICIAL_STRENGTH)
+        elif self.spec.spacing == "leading":
+            timesteps = leading_timesteps(settings.steps)
         else:
             timesteps = trailing_timesteps(settings.steps, self.spec.first_timestep)
-        return make_plan(schedule, timesteps, settings.solver, self.spec.prediction)
+        return make_plan(scaled_linear(), timesteps, settings.solver, self.spec.prediction)
 
     def _fill(
-        self, photo: Photo, hole: NDArray[np.bool_], settings: Settings, key: str, timer: Timer, began: float,
-        warnings: tuple[str, ...],
-    ) -> Iterator[Progress]:  # fmt: skip
+        self, photo: Photo, hole: Mask, settings: Settings, plan: SamplingPlan, key: str, timer: Timer,
+        began: float, warnings: tuple[str, ...],
+    ) -> Generator[Progress, None, None]:  # fmt: skip
         assert settings.guidance is not None and settings.solver is not None and settings.start is not None
-        plan, size = self.plan(settings), self.spec.size
+        size = self.spec.size
         regions = plan_regions(hole, model_size=size, context=settings.context)
         filled = photo.copy()
-        preview = lambda: Image.new("RGB", (size, size))  # noqa: E731
+        preview: Callable[[], Image.Image] = partial(Image.new, "RGB", (size, size))
         for region in regions:
+            prepared = time.perf_counter()
             part = hole[region.box.slices]
             crop = photo.crop_rgb(region.box)
             square = prepare(crop, part, size)
             leaky = None
             if settings.start == "official":
                 leaky = prepare(crop, np.zeros_like(part), size).filled
+            del crop
+            timer.add("prepare", prepared)
             fill = RegionFill(
                 square, engine=self.engine, spec=self.spec, plan=plan, start=settings.start,
-                guidance=settings.guidance, seed=settings.seed, key=f"{key}/{region.index}", timer=timer, leaky=leaky,
+                guidance=settings.guidance, seed=settings.seed, key=f"{key}/{region.index}", timer=timer,
+                leaky=leaky,
             )  # fmt: skip
             for state in fill.steps():
-                preview = lambda x=state.x0, fill=fill: _picture(fill.decode(x))  # noqa: E731
+                preview = partial(_preview, fill, state.x0)
                 yield Progress(region.index, len(regions), state.index + 1, state.total, preview)
             pixels = fill.pixels()
             blend = time.perf_counter()
-            filled.blend_rgb(region.box, pixels, feather_weight(part, settings.feather))
+            feather = min(settings.feather, _clearance(region, photo.size))
+            filled.blend_rgb(region.box, pixels, feather_weight(part, feather))
             timer.add("blend", blend)
         timer.add("total", began)
         result = Result(
             photo=filled,
             settings=settings,
+            key=key,
             model=self.spec.name,
             model_hash=self.model_hash,
             engine=self.engine.name,
@@ -191,10 +217,11 @@ class Moebius:
             timings=timer.seconds,
             warnings=warnings,
         )
-        yield Progress(len(regions), len(regions), 0, 0, preview, result)
+        done = len(plan) if regions else 0
+        yield Progress(max(0, len(regions) - 1), len(regions), done, done, preview, result)
 
 
-def grow_objects(mask: NDArray[np.bool_], pixels: int | None) -> NDArray[np.bool_]:
+def grow_objects(mask: Mask, pixels: int | None) -> Mask:
     """The mask grown by `pixels`; None grows each object by a margin scaled to its own size.
 
     Masks drawn by hand or by a segmenter end at an object's outline; its anti-aliased rim and soft shadow lie
@@ -202,18 +229,31 @@ def grow_objects(mask: NDArray[np.bool_], pixels: int | None) -> NDArray[np.bool
     """
     if pixels is not None:
         return grow_mask(mask, pixels)
-    by_growth: dict[int, NDArray[np.bool_]] = {}
+    boxes: dict[int, list[Box]] = {}
     for box in connected_boxes(mask):
-        growth = default_growth(box)
-        group = by_growth.setdefault(growth, np.zeros_like(mask))
-        group[box.slices] |= mask[box.slices]
+        boxes.setdefault(default_growth(box), []).append(box)
     grown = mask.copy()
-    for growth, group in by_growth.items():
-        grown |= grow_mask(group, growth)
+    for growth, group in boxes.items():
+        objects = np.zeros_like(mask)
+        for box in group:
+            objects[box.slices] |= mask[box.slices]
+        grown |= grow_mask(objects, growth)
     return grown
 
 
-def _warn(hole: NDArray[np.bool_]) -> tuple[str, ...]:
+def _clearance(region: Region, size: tuple[int, int]) -> int:
+    """Pixels around a region's hole that lie inside its crop; a photo's own border is no limit."""
+    box, hole = region.box, region.hole
+    sides = (
+        (box.left, 0, hole.left - box.left),
+        (box.top, 0, hole.top - box.top),
+        (box.right, size[0], box.right - hole.right),
+        (box.bottom, size[1], box.bottom - hole.bottom),
+    )
+    return min((room for edge, border, room in sides if edge != border), default=max(size))
+
+
+def _warn(hole: Mask) -> tuple[str, ...]:
     share = float(hole.mean())
     message = None
     if share == 0:
@@ -228,8 +268,8 @@ def _warn(hole: NDArray[np.bool_]) -> tuple[str, ...]:
     return (message,)
 
 
-def _picture(pixels: NDArray[np.float32]) -> Image.Image:
-    return Image.fromarray(np.floor(pixels * 255 + 0.5).astype(np.uint8))
+def _preview(fill: RegionFill, x0: Any) -> Image.Image:
+    return Image.fromarray(np.floor(fill.decode(x0) * 255 + 0.5).astype(np.uint8))
 
 
 __all__ = ["Moebius", "grow_objects"]

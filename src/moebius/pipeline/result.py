@@ -22,7 +22,9 @@ class Result:
     photo: Photo
     """The photo with its hole filled, at its own size and depth, with its metadata."""
     settings: Settings
-    """As asked for; `steps`, `guidance`, `solver` and `start` below are what was really used."""
+    """Complete: with the model's own values where none were asked for. These make the same picture again."""
+    key: str
+    """What was mixed into the noise besides the seed."""
     model: str
     model_hash: str
     """SHA-256 of the weights file."""
@@ -30,14 +32,15 @@ class Result:
     device: str
     dtype: str
     steps: int
-    """Network steps really run for each region (0 when there was nothing to fill)."""
+    """Network steps really run for each region: as in `settings`, but 0 when there was nothing to fill, and
+    fewer with start "official"."""
     guidance: float
     solver: str
     start: str
     regions: tuple[Box, ...]
     """The crops in which the filling happened, in pixels of the photo."""
     timings: dict[str, float]
-    """Seconds by stage: read, encode, denoise, decode, blend, total."""
+    """Seconds by stage: read, prepare, encode, denoise, decode, blend, total."""
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -47,6 +50,7 @@ class Result:
 
     @property
     def seed(self) -> int:
+        """The seed asked for."""
         return self.settings.seed
 
     def save(
@@ -75,6 +79,7 @@ class Result:
             "device": self.device,
             "dtype": self.dtype,
             "seed": self.seed,
+            "key": self.key,
             "steps": self.steps,
             "guidance": self.guidance,
             "solver": self.solver,
@@ -87,6 +92,7 @@ class Result:
         }
 
     def to_json(self) -> str:
+        """`to_dict` as one line of JSON."""
         return json.dumps(self.to_dict())
 
 
@@ -103,11 +109,11 @@ class Progress:
     preview: Callable[[], Image.Image]
     """Decodes the region as it stands now (a square picture at the model's size); costs one decoder call."""
     result: Result | None = None
-    """Set on the last event only."""
+    """Set on the last event only, which repeats the counts of the one before."""
 
     @property
     def fraction(self) -> float:
         """Part of the work that is done, 0 to 1."""
-        if self.result is not None or not self.regions:
+        if self.result is not None:
             return 1.0
         return (self.region + self.step / max(1, self.steps)) / self.regions
