@@ -38,9 +38,14 @@ def tiny() -> MoebiusUNet:
 
 
 @torch.no_grad()
-def run(net: MoebiusUNet, golden: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> tuple[Tensor, list[Tensor]]:
+def run(
+    net: MoebiusUNet, golden: dict[str, Tensor], dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, list[Tensor]]:
     return net.to(dtype)(
-        golden["input.latents"].to(dtype), golden["input.timesteps"], golden["input.input_ids"], return_features=True
+        golden["input.latents"].to(dtype),
+        golden["input.timesteps"],
+        golden["input.input_ids"],
+        return_features=True,
     )
 
 
@@ -173,7 +178,7 @@ def test_adapters_are_inverse_and_strict() -> None:
         from_official({**theirs, "extra": torch.zeros(1)}, TINY)
     with pytest.raises(CorruptWeightsError, match=r"should be \(20, 48\), got \(3, 48\)"):
         from_official({**theirs, "embedding_layer.weight": torch.zeros(3, 48)}, TINY)
-    with pytest.raises(CorruptWeightsError, match="and .* more"):
+    with pytest.raises(CorruptWeightsError, match=r"and .* more"):
         from_official({}, TINY)
 
 
@@ -216,10 +221,14 @@ def test_full_size_golden() -> None:
 
     net.load_state_dict(from_official(weights), assign=True)
     net.eval().requires_grad_(False)
-    out, features = net(io["input.latents"], io["input.timesteps"], io["input.input_ids"], return_features=True)
+    out, features = net(
+        io["input.latents"], io["input.timesteps"], io["input.input_ids"], return_features=True
+    )
     assert (out - io["output.sample"]).abs().max() < 1e-4
     for index, feature in enumerate(features):
-        channels, rows, columns = (int(part.strip(" :[]")) for part in facts["block_stats"][str(index)]["sub"].split(",")[1:])
+        channels, rows, columns = (
+            int(part.strip(" :[]")) for part in facts["block_stats"][str(index)]["sub"].split(",")[1:]
+        )
         sub = feature[:, ::channels, ::rows, ::columns]
         expected = io[f"output.block_outputs.{index}.sub"]
         assert (sub - expected).abs().max() < 1e-4 * expected.abs().max()

@@ -35,7 +35,9 @@ def bundle(
     ae_config, ae_state = _read(autoencoder, "")
     recipe, ema_state = _read(denoiser, "ema.")
     config = MoebiusConfig(**recipe["network"])
-    state = {f"denoiser.{k}": v for k, v in ema_state.items()} | {f"autoencoder.{k}": v for k, v in ae_state.items()}
+    state = {f"denoiser.{k}": v for k, v in ema_state.items()} | {
+        f"autoencoder.{k}": v for k, v in ae_state.items()
+    }
     halves = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     overflowing = [k for k, v in halves.items() if not v.isfinite().all()]
     if overflowing:
@@ -43,7 +45,7 @@ def bundle(
     spec = ModelSpec(
         name=name,
         title=title,
-        licence="Apache-2.0 (trained partly on research-only photos: see the model card)",
+        licence="Apache-2.0, see card",
         parameters=sum(p.numel() for p in MoebiusUNet(config).parameters()),
         denoiser=config.to_dict(),
         autoencoder=asdict(AutoencoderConfig(**ae_config)),
@@ -88,7 +90,7 @@ def main() -> None:
     parser.add_argument("--denoiser", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--name", default="nano")
-    parser.add_argument("--title", default="small and quick, for everyday removals; bundled")
+    parser.add_argument("--title", default="small and quick")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--solver", default="dpm++")

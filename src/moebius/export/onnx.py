@@ -34,8 +34,11 @@ class DenoiserGraph(nn.Module):
         super().__init__()
         self.denoiser = denoiser
 
-    def forward(self, noisy: Tensor, mask: Tensor, condition: Tensor, timestep: Tensor, ids: Tensor) -> Tensor:
-        return self.denoiser(torch.cat([noisy, mask, condition], dim=1), timestep, ids)
+    def forward(
+        self, noisy: Tensor, mask: Tensor, condition: Tensor, timestep: Tensor, ids: Tensor
+    ) -> Tensor:
+        out: Tensor = self.denoiser(torch.cat([noisy, mask, condition], dim=1), timestep, ids)
+        return out
 
 
 class EncoderGraph(nn.Module):
@@ -95,7 +98,13 @@ def export_graphs(denoiser: MoebiusUNet, autoencoder: NanoAutoencoder, folder: P
             ["noisy", "mask", "condition", "timestep", "ids"],
             "prediction",
         ),
-        "encoder": (EncoderGraph(autoencoder), (torch.randn(2, 3, 48, 64),), {"image": pixels}, ["image"], "latents"),
+        "encoder": (
+            EncoderGraph(autoencoder),
+            (torch.randn(2, 3, 48, 64),),
+            {"image": pixels},
+            ["image"],
+            "latents",
+        ),
         "decoder": (DecoderGraph(autoencoder), (latents,), {"latents": cells}, ["latents"], "image"),
     }
     written = []
@@ -171,12 +180,22 @@ def share_weights(model: onnx.ModelProto, weights: Path) -> None:
 
 def safetensors_layout(path: Path) -> dict[str, tuple[int, list[int], int, int]]:
     """Where each tensor of a safetensors file lies: name -> (ONNX data type, shape, offset, length in bytes)."""
-    types = {"F16": TensorProto.FLOAT16, "F32": TensorProto.FLOAT, "BF16": TensorProto.BFLOAT16, "I64": TensorProto.INT64}
+    types = {
+        "F16": TensorProto.FLOAT16,
+        "F32": TensorProto.FLOAT,
+        "BF16": TensorProto.BFLOAT16,
+        "I64": TensorProto.INT64,
+    }
     with path.open("rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(size))
     header.pop("__metadata__", None)
     return {
-        name: (types[e["dtype"]], e["shape"], 8 + size + e["data_offsets"][0], e["data_offsets"][1] - e["data_offsets"][0])
+        name: (
+            types[e["dtype"]],
+            e["shape"],
+            8 + size + e["data_offsets"][0],
+            e["data_offsets"][1] - e["data_offsets"][0],
+        )
         for name, e in header.items()
     }

@@ -54,7 +54,11 @@ class ResidualBlock(nn.Module):
 class Encoder(nn.Module):
     def __init__(self, config: AutoencoderConfig):
         super().__init__()
-        layers: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(12, config.widths[0], 3, padding=1), nn.ReLU()]
+        layers: list[nn.Module] = [
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(12, config.widths[0], 3, padding=1),
+            nn.ReLU(),
+        ]
         previous = config.widths[0]
         for level, (width, count) in enumerate(zip(config.widths, config.encoder_blocks, strict=True)):
             if level:
@@ -77,7 +81,10 @@ class Decoder(nn.Module):
             layers += [ResidualBlock(width) for _ in range(config.decoder_blocks[level])]
             if level:
                 finer = config.widths[level - 1]
-                layers += [nn.Upsample(scale_factor=2.0, mode="nearest"), nn.Conv2d(width, finer, 3, padding=1)]
+                layers += [
+                    nn.Upsample(scale_factor=2.0, mode="nearest"),
+                    nn.Conv2d(width, finer, 3, padding=1),
+                ]
                 layers += [nn.ReLU()]
                 width = finer
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, 12, 3, padding=1), nn.PixelShuffle(2))

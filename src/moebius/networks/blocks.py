@@ -76,7 +76,14 @@ class LambdaMixBlock(nn.Module):
     """L-lambda-M-I block: local lambda, interactive lambda and MixFFN, each pre-normed and residual."""
 
     def __init__(
-        self, channels: int, heads: int, context_channels: int, size: int, tokens: int, ratio: float, groups: int
+        self,
+        channels: int,
+        heads: int,
+        context_channels: int,
+        size: int,
+        tokens: int,
+        ratio: float,
+        groups: int,
     ):
         super().__init__()
         self.norm = nn.GroupNorm(groups, channels, eps=1e-6)

@@ -9,10 +9,10 @@ block of the way up therefore sees the deepest map twice. Source: the Moebius pa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +60,9 @@ class MoebiusConfig:
                     f"channels must divide by heads ({self.heads}) and norm_groups ({self.norm_groups}), got {width}"
                 )
         if self.categories % 2:
-            raise ValueError(f"categories must be even (one half each side of guidance), got {self.categories}")
+            raise ValueError(
+                f"categories must be even (one half each side of guidance), got {self.categories}"
+            )
         if self.latent_size % self.multiple:
             raise ValueError(f"latent_size must divide by {self.multiple}, got {self.latent_size}")
 
@@ -100,8 +102,17 @@ class TimeEmbedding(nn.Module):
 class Stage(nn.Module):
     """One level of one side: residual blocks, each followed by a lambda mix block, then a resampler or none."""
 
+    mixers: nn.ModuleList
+    resnets: nn.ModuleList
+    resample: nn.Module | None
+
     def __init__(
-        self, config: MoebiusConfig, widths: list[int], out_channels: int, size: int, resample: nn.Module | None
+        self,
+        config: MoebiusConfig,
+        widths: list[int],
+        out_channels: int,
+        size: int,
+        resample: nn.Module | None,
     ):
         super().__init__()
         time_channels = 4 * config.channels[0]
@@ -208,7 +219,7 @@ class MoebiusUNet(nn.Module):
 
         x = self.conv_in(x)  # (B, C0, h, w)
         skips = [x]
-        for stage in self.down:
+        for stage in cast("Iterable[Stage]", self.down):
             for resnet, mixer in zip(stage.resnets, stage.mixers, strict=True):
                 x = self._run(resnet, x, time)
                 x = self._run(mixer, x, context)
@@ -218,7 +229,7 @@ class MoebiusUNet(nn.Module):
                 skips.append(x)
             features.append(x)
 
-        for stage in self.up:
+        for stage in cast("Iterable[Stage]", self.up):
             for resnet, mixer in zip(stage.resnets, stage.mixers, strict=True):
                 x = self._run(resnet, torch.cat([x, skips.pop()], dim=1), time)
                 x = self._run(mixer, x, context)
@@ -232,7 +243,9 @@ class MoebiusUNet(nn.Module):
     def _check(self, x: Tensor) -> None:
         expected, multiple = 2 * self.config.latent_channels + 1, self.config.multiple
         if x.shape[1] != expected:
-            raise ValueError(f"expected {expected} input channels (noisy, mask, masked image), got {x.shape[1]}")
+            raise ValueError(
+                f"expected {expected} input channels (noisy, mask, masked image), got {x.shape[1]}"
+            )
         if x.shape[2] % multiple or x.shape[3] % multiple:
             raise ValueError(f"latent sides must divide by {multiple}, got {x.shape[2]} x {x.shape[3]}")
 

@@ -50,7 +50,7 @@ class LocalLambda(nn.Module):
         lambdas = position + content.transpose(1, 2).unsqueeze(-1)  # (B, v, k, n)
 
         # (B, n, h, k) @ (B, n, k, v): each token's own matrix applied to its queries.
-        out = q.permute(0, 3, 1, 2) @ lambdas.permute(0, 3, 2, 1)
+        out: Tensor = q.permute(0, 3, 1, 2) @ lambdas.permute(0, 3, 2, 1)
         return out.permute(0, 2, 3, 1).reshape(batch, channels, height, width)
 
 
@@ -85,7 +85,7 @@ class InteractiveLambda(nn.Module):
 
         table = self.table(height, width) + key.unsqueeze(1)  # (B, n, m, k)
         # (B, n, h, k) @ (B, n, k, m) @ (B, 1, m, v)
-        out = (q.permute(0, 3, 1, 2) @ table.transpose(2, 3)) @ value.transpose(1, 2).unsqueeze(1)
+        out: Tensor = (q.permute(0, 3, 1, 2) @ table.transpose(2, 3)) @ value.transpose(1, 2).unsqueeze(1)
         return out.permute(0, 2, 3, 1).reshape(batch, channels, height, width)
 
     def table(self, height: int, width: int) -> Tensor:

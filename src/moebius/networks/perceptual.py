@@ -60,6 +60,7 @@ class LPIPSSqueeze(nn.Module):
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
 
     def taps(self, image: Tensor) -> list[Tensor]:
+        """Seven feature maps (B, c, h, w), each pixel's vector of length 1."""
         x = ((image + 1) / 2 - self.mean) / self.std  # type: ignore[operator]
         maps = []
         for index, layer in enumerate(self.features):
@@ -69,7 +70,11 @@ class LPIPSSqueeze(nn.Module):
         return maps
 
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:
-        pairs = zip(self.taps(image), self.taps(reference), self.heads, strict=True)
+        return self.compare(self.taps(image), self.taps(reference))
+
+    def compare(self, maps: list[Tensor], reference: list[Tensor]) -> Tensor:
+        """The distance (B,) from two images' `taps`, for comparing many with one."""
+        pairs = zip(maps, reference, self.heads, strict=True)
         return torch.stack([((a - b).square() * w).sum(1).mean((1, 2)) for a, b, w in pairs]).sum(0)
 
 

@@ -17,14 +17,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m moebius.training", description=__doc__)
     parser.add_argument("stage", choices=["autoencoder", "denoiser"])
     parser.add_argument("--data", type=Path, required=True, help="folder of .tar shards")
-    parser.add_argument("--features", type=Path, help="LPIPS-squeeze weights (safetensors), for the autoencoder")
+    parser.add_argument("--features", type=Path, help="LPIPS-squeeze weights (safetensors)")
     parser.add_argument("--autoencoder", type=Path, help="autoencoder.safetensors, for the denoiser")
     parser.add_argument("--initial", type=Path, help="checkpoint of another run to start the denoiser from")
     parser.add_argument("--out", type=Path, required=True, help="run folder; an unfinished run there goes on")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="decoded photos")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="recipe fields, JSON values")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="recipe fields, JSON values"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if options.threads:
@@ -51,6 +53,7 @@ def main() -> None:
         train_denoiser(
             DenoiserRecipe(**_parse(DenoiserRecipe, changes)),
             autoencoder=options.autoencoder,
+            features=options.features,
             initial=options.initial,
             **common,
         )

@@ -71,7 +71,9 @@ def reconstruction_loss(
     coarse = (F.avg_pool2d(output, 4) - F.avg_pool2d(image, 4)).abs().mean()
     loss, parts = error + coarse, {"l1": error.item(), "coarse": coarse.item()}
     if lpips is not None and recipe.perceptual:
-        at = np.random.default_rng([recipe.seed, 2, step]).integers(0, recipe.size - recipe.perceptual_size + 1, 2)
+        at = np.random.default_rng([recipe.seed, 2, step]).integers(
+            0, recipe.size - recipe.perceptual_size + 1, 2
+        )
         y, x = slice(at[0], at[0] + recipe.perceptual_size), slice(at[1], at[1] + recipe.perceptual_size)
         distance = lpips(output[..., y, x], image[..., y, x]).mean()
         loss = loss + recipe.perceptual * distance
@@ -99,7 +101,9 @@ def train_autoencoder(
     torch.manual_seed(recipe.seed)
     net = NanoAutoencoder(recipe.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ema = copy.deepcopy(net).requires_grad_(False)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(
+        net.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
+    )
     path, first = out / "checkpoint.safetensors", 0
     if path.exists():
         first = load_checkpoint(path, net=net, ema=ema, optimizer=optimizer)
@@ -137,7 +141,7 @@ def train_autoencoder(
 def settle_latents(net: NanoAutoencoder, photos: PhotoPack, recipe: AutoencoderRecipe) -> NanoAutoencoder:
     """Re-estimate `latent_norm` as a plain average over 64 batches of training crops; returns `net` in eval mode."""
     net.latent_norm.reset_running_stats()
-    net.latent_norm.momentum = None  # type: ignore[assignment]  # cumulative average
+    net.latent_norm.momentum = None  # cumulative average
     net.train()
     device = next(net.parameters()).device
     for step in range(64):

@@ -19,7 +19,13 @@ from moebius.errors import CorruptWeightsError
 
 
 def save_checkpoint(
-    path: Path, *, net: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, step: int, recipe: dict[str, Any]
+    path: Path,
+    *,
+    net: nn.Module,
+    ema: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    recipe: dict[str, Any],
 ) -> None:
     """Write the run's state at `step` (that many updates are done) to `path`, replacing it in one move."""
     tensors: dict[str, Tensor] = {}
@@ -50,10 +56,14 @@ def load_checkpoint(path: Path, *, net: nn.Module, ema: nn.Module, optimizer: to
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CorruptWeightsError(f"{path}: expected a checkpoint of this run, got: {reason}") from error
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:  # fused optimisers need the parameter's own memory layout
+                tensor = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
             state.setdefault(int(index), {})[name] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -98,7 +98,9 @@ def _blob(draw: ImageDraw.ImageDraw, size: int, rng: np.random.Generator) -> Non
     radius = np.ones_like(angles)
     for wave in range(2, 8):
         radius += rng.normal(0, 0.45 / wave) * np.cos(wave * angles + rng.uniform(0, 2 * math.pi))
-    points = np.stack([np.cos(angles), np.sin(angles)], 1) * stretch * (base * np.clip(radius, 0.2, 2))[:, None]
+    points = (
+        np.stack([np.cos(angles), np.sin(angles)], 1) * stretch * (base * np.clip(radius, 0.2, 2))[:, None]
+    )
     rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     outline = points @ rotation.T + centre
     draw.polygon([(float(px), float(py)) for px, py in outline], fill=255)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def warmup_stable_decay(step: int, *, peak: float, warmup: int, total: int, decay: int) -> float:
@@ -21,7 +21,8 @@ def warmup_stable_decay(step: int, *, peak: float, warmup: int, total: int, deca
 def update_average(ema: nn.Module, net: nn.Module, *, decay: float, step: int) -> None:
     """ema <- d ema + (1 - d) net with d = min(decay, (1 + step) / (10 + step)); buffers are copied."""
     rate = min(decay, (1 + step) / (10 + step))
-    averages, values = list(ema.parameters()), list(net.parameters())
+    averages: list[Tensor] = list(ema.parameters())
+    values: list[Tensor] = list(net.parameters())
     torch._foreach_lerp_(averages, values, 1 - rate)
     for average, value in zip(ema.buffers(), net.buffers(), strict=True):
         average.copy_(value)

@@ -48,7 +48,7 @@ class Workers:
         flat = torch.cat([part.reshape(-1) for part in parts])
         dist.all_reduce(flat)
         flat /= self.count
-        for part, mean in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
+        for part, mean in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
             part.copy_(mean.view_as(part))
 
     def leave(self) -> None:

@@ -108,4 +108,5 @@ def _check(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]],
     ]
     if misfits:
         more = f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""
-        raise CorruptWeightsError(f"expected {what} of {len(expected)} tensors: {'; '.join(misfits[:3])}{more}")
+        told = "; ".join(misfits[:3])
+        raise CorruptWeightsError(f"expected {what} of {len(expected)} tensors: {told}{more}")
