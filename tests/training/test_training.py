@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from moebius.errors import CorruptWeightsError, InputError
 from moebius.networks import AutoencoderConfig, MoebiusConfig, NanoAutoencoder
 from moebius.training.autoencoder import AutoencoderRecipe, train_autoencoder
-from moebius.training.denoiser import DenoiserRecipe, make_batch, train_denoiser
+from moebius.training.denoiser import DenoiserRecipe, batches, fill_loss, make_batch, train_denoiser
 from moebius.training.masks import HOLE_RANGE, random_mask
 from moebius.training.photos import epoch_index, open_photos, random_crop
 from moebius.training.schedule import update_average, warmup_stable_decay
@@ -145,6 +145,29 @@ def test_two_workers_see_what_one_twice_as_large_would(shards: list[Path], tmp_p
     halves = [make_batch(photos, 5, Workers(rank, 2), NET_RECIPE) for rank in (0, 1)]
     for part, (first, second) in zip(whole, zip(*halves, strict=True), strict=True):
         assert torch.equal(part, torch.cat([first, second]))
+
+
+def test_loader_processes_give_the_same_batches(shards: list[Path], tmp_path: Path) -> None:
+    photos = open_photos(shards, tmp_path)
+    alone = list(batches(photos, 2, Workers(0, 1), NET_RECIPE))
+    together = list(batches(photos, 2, Workers(0, 1), NET_RECIPE, loaders=2))
+    assert len(alone) == len(together) == NET_RECIPE.steps - 2
+    for a, b in zip(alone, together, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_larger_crops_get_fewer_rows() -> None:
+    recipe = DenoiserRecipe(batch=8, sizes=(128, 256))
+    assert [recipe.rows(step) for step in range(3)] == [(8, 128), (2, 256), (8, 128)]
+
+
+def test_fill_loss_reads_only_the_hole() -> None:
+    image, picture = torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., :2, :2] = 1
+    assert fill_loss(picture, image, mask, None, 0.0).item() == pytest.approx(1.0)
+    picture[..., :2, :2] = 0
+    assert fill_loss(picture, image, mask, None, 0.0).item() == 0.0
 
 
 def test_prefill_never_sees_the_hole(shards: list[Path], tmp_path: Path) -> None:

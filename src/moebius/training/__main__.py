@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="decoded photos")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--loaders", type=int, default=0, help="processes that prepare the denoiser's batches")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="recipe fields, JSON values"
     )
@@ -55,6 +56,7 @@ def main() -> None:
             autoencoder=options.autoencoder,
             features=options.features,
             initial=options.initial,
+            loaders=options.loaders,
             **common,
         )
 

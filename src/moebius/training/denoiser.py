@@ -20,9 +20,12 @@ import copy
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -122,13 +125,21 @@ def make_batch(
 
 
 def batches(
-    photos: PhotoPack, first: int, workers: Workers, recipe: DenoiserRecipe
+    photos: PhotoPack, first: int, workers: Workers, recipe: DenoiserRecipe, loaders: int = 0
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """`make_batch` for every step from `first`, one step ahead on a thread."""
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(make_batch, photos, first, workers, recipe)
-        for step in range(first + 1, recipe.steps + 1):
-            ready, ahead = ahead, pool.submit(make_batch, photos, step, workers, recipe)
+    """`make_batch` for every step from `first`, made ahead: on one thread, or in `loaders` processes (for a GPU)."""
+    pool: Executor = ThreadPoolExecutor(1)
+    if loaders:
+        pool = ProcessPoolExecutor(loaders, mp_context=get_context("spawn"))
+    with pool:
+        steps = iter(range(first, recipe.steps))
+        ahead = deque(
+            pool.submit(make_batch, photos, step, workers, recipe) for step in islice(steps, loaders + 1)
+        )
+        while ahead:
+            ready = ahead.popleft()
+            for step in islice(steps, 1):
+                ahead.append(pool.submit(make_batch, photos, step, workers, recipe))
             yield ready.result()
 
 
@@ -157,12 +168,14 @@ def train_denoiser(
     device: str = "cpu",
     features: Path | None = None,
     initial: Path | None = None,
+    loaders: int = 0,
     save_every: float = 120.0,
 ) -> MoebiusUNet:
     """Run or continue the training in `out`; returns the averaged network.
 
     `features` is the LPIPS weights file for `one_step` rows; without it they have no perceptual term.
-    `initial` is the checkpoint of another run to start from (weights only).
+    `initial` is the checkpoint of another run to start from (weights only). `loaders` is the number of processes
+    that crop and mask photos; a CPU run needs none, a GPU wants one for each processor core.
     `out/checkpoint.safetensors` is written every `save_every` seconds and at the end, `out/log.jsonl` grows by
     a line every 50 steps.
     """
@@ -197,7 +210,7 @@ def train_denoiser(
     saved, started = time.monotonic(), time.monotonic()
     losses: list[float] = []
     pictures: list[float] = []
-    for step, (image, fill, mask) in enumerate(batches(photos, first, workers, recipe), start=first):
+    for step, (image, fill, mask) in enumerate(batches(photos, first, workers, recipe, loaders), start=first):
         rate = warmup_stable_decay(
             step, peak=recipe.learning_rate, warmup=recipe.warmup, total=recipe.steps, decay=recipe.decay
         )

@@ -16,7 +16,7 @@ import tarfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ class PhotoPack:
     """Decoded photos on disk: `pack[i]` is (H, W, 3) uint8, a view into the mapped file."""
 
     def __init__(self, folder: Path):
+        self.folder = folder
         index = json.loads((folder / "photos.json").read_text())
         self.keys: list[str] = [entry["key"] for entry in index["photos"]]
         self._entries: list[tuple[int, int, int]] = [
@@ -40,12 +41,20 @@ class PhotoPack:
         ]
         self._data: NDArray[np.uint8] = np.memmap(folder / "photos.u8", dtype=np.uint8, mode="r")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.folder,)  # a process gets the path, not the pixels
+
     def __len__(self) -> int:
         return len(self._entries)
 
     def __getitem__(self, i: int) -> Pixels:
         offset, height, width = self._entries[i]
         return self._data[offset : offset + height * width * 3].reshape(height, width, 3)
+
+
+@lru_cache(maxsize=2)
+def _reopen(folder: Path) -> PhotoPack:
+    return PhotoPack(folder)
 
 
 def open_photos(shards: Sequence[Path], cache: Path) -> PhotoPack:
