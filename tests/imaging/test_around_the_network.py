@@ -47,6 +47,16 @@ def test_push_pull_by_hand() -> None:
     np.testing.assert_array_equal(push_pull(image, np.zeros((1, 2), bool)), image)
 
 
+def test_push_pull_trusts_a_cell_that_is_a_quarter_known() -> None:
+    """One known pixel of four, 0.2, among cells of 0.8: its cell is 0.2, and bilinear between the cells."""
+    image = np.full((4, 4, 1), 0.8, dtype=np.float32)
+    mask = np.zeros((4, 4), dtype=bool)
+    image[0, 0] = 0.2
+    mask[0, 1] = mask[1, 0] = mask[1, 1] = True
+    filled = push_pull(image, mask)[:2, :2, 0]
+    np.testing.assert_allclose(filled, [[0.2, 0.35], [0.35, 0.4625]], atol=1e-6)
+
+
 def test_push_pull_of_one_colour_and_of_a_ramp() -> None:
     image, mask = scene(64, 96)
     flat = np.full_like(image, 0.3)

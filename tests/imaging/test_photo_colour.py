@@ -73,6 +73,30 @@ def test_blend_weights(seed: int, mode: ColourMode, dtype: type) -> None:
     assert np.abs(blended[0].pixels - expected)[weight < 1].max(initial=0) <= 1.01
 
 
+def test_full_weight_leaves_no_trace_of_what_was_there() -> None:
+    """Not even in the last bit of a float that is about to be rounded."""
+    box, rgb = Box(0, 0, 300, 300), np.random.default_rng(0).random((300, 300, 3), dtype=np.float32)
+    filled = []
+    for seed in (1, 2):
+        photo = Photo(noise((300, 300, 3), np.uint16, seed), "RGB")
+        photo.blend_rgb(box, rgb, np.ones((300, 300), dtype=np.float32))
+        filled.append(photo.pixels)
+    np.testing.assert_array_equal(*filled)
+
+
+def test_no_weight_writes_nothing_whatever_the_fill() -> None:
+    photo = Photo(noise((6, 8, 3)), "RGB")
+    before = photo.pixels.copy()
+    photo.blend_rgb(WHOLE, np.full((6, 8, 3), np.nan, dtype=np.float32), 0 * ONES)
+    weight = 0 * ONES
+    weight[2, 3] = 1
+    rgb = np.full((6, 8, 3), np.nan, dtype=np.float32)
+    rgb[2, 3] = 0
+    photo.blend_rgb(WHOLE, rgb, weight)
+    before[2, 3] = 0
+    np.testing.assert_array_equal(photo.pixels, before)
+
+
 def test_blend_rounds_half_up_and_clips() -> None:
     photo = Photo(np.array([[[10], [11], [254], [3]]], dtype=np.uint8), "L")
     rgb = np.repeat(np.array([[11, 12, 300, -9]], dtype=np.float32)[..., None] / 255, 3, axis=-1)

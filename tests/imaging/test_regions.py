@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_files import random_mask
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from skimage.measure import label, regionprops
 
 from moebius.imaging import Box, bounding_box, connected_boxes, plan_regions
 from moebius.imaging.arrays import Mask
+from moebius.imaging.components import _join
 
 SIDES = st.integers(1, 60)
 masks = st.builds(
@@ -68,6 +71,16 @@ def oracle(mask: Mask) -> list[Box]:
 @settings(deadline=None, max_examples=150)
 def test_components_agree_with_skimage(mask: Mask) -> None:
     assert connected_boxes(mask) == oracle(mask)
+
+
+@given(st.integers(1, 40), st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), max_size=60))
+@settings(deadline=None, max_examples=300)
+def test_union_find_agrees_with_scipy(count: int, pairs: list[tuple[int, int]]) -> None:
+    a, b = (np.array([pair[side] % count for pair in pairs], dtype=np.int64) for side in (0, 1))
+    graph = coo_array((np.ones(len(pairs)), (a, b)), shape=(count, count))
+    _, labels = connected_components(graph, directed=False)
+    smallest = [int(np.flatnonzero(labels == each)[0]) for each in labels]
+    assert _join(count, a, b).tolist() == smallest
 
 
 def spiral(size: int) -> Mask:
@@ -167,9 +180,9 @@ def test_plan_by_hand() -> None:
 
 def test_context_is_not_lost_to_rounding() -> None:
     mask = np.zeros((100, 100), dtype=bool)
-    mask[40:50, 40:50] = True
+    mask[20:70, 20:70] = True
     (region,) = plan_regions(mask, model_size=1, context=1.1)
-    assert region.box.width == 11, "1.1 * 10 is a little more than 11 in floats"
+    assert region.box.width == 55, "1.1 * 50 is a little more than 55 in floats"
 
 
 @pytest.mark.parametrize(("model_size", "context"), [(0, 2.0), (512, 0.9), (512, float("nan"))])

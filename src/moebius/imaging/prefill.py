@@ -50,7 +50,7 @@ def push_pull(image: FloatImage, mask: Mask) -> FloatImage:
         own = colour / np.where(weight > 0, weight, np.float32(1))
         confidence = np.minimum(np.float32(4) * weight, np.float32(1))
         fill = confidence * own + (1 - confidence) * coarser
-    return np.where(hole, fill, image)
+    return fill  # known pixels have confidence 1
 
 
 def _halve(cells: NDArray[np.float32]) -> NDArray[np.float32]:
