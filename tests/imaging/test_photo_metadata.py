@@ -204,6 +204,14 @@ def test_jpeg_comment() -> None:
     assert rewritten(photo).info["comment"] == b"made by hand"
 
 
+def test_grey_profile_does_not_come_to_lie_on_rgb() -> None:
+    icc = SRGB[:16] + b"GRAY" + SRGB[20:]
+    photo = read_photo(encoded(Image.new("L", (4, 4)), "PNG", icc_profile=icc))
+    assert photo.metadata.icc == icc
+    assert "icc_profile" not in rewritten(photo, format="webp").info
+    assert rewritten(photo, format="tiff").info["icc_profile"] == icc
+
+
 def test_what_is_too_long_for_jpeg_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_itxt("XML:com.adobe.xmp", "x" * 70_000)

@@ -96,7 +96,7 @@ class ImageSource:
             raise
         except Exception as error:
             name = image.format or "image"
-            raise self._error(f"{self.label}: damaged or truncated {name} ({_reason(error)})") from error
+            raise self._error(f"{self.label}: damaged or truncated {name} ({reason(error)})") from error
 
     def _open_path(self, path: Path) -> BinaryIO:
         try:
@@ -106,7 +106,7 @@ class ImageSource:
         except IsADirectoryError as error:
             raise self._error(f"{self.label}: expected an image file, got a folder") from error
         except (OSError, ValueError) as error:
-            raise self._error(f"{self.label}: cannot be read ({_reason(error)})") from error
+            raise self._error(f"{self.label}: cannot be read ({reason(error)})") from error
         if _seekable(stream):
             return stream
         with stream:  # a pipe
@@ -130,7 +130,7 @@ class ImageSource:
             try:
                 return factory(stream, "")
             except Exception as error:
-                raise self._error(f"{self.label}: damaged or truncated {name} ({_reason(error)})") from error
+                raise self._error(f"{self.label}: damaged or truncated {name} ({reason(error)})") from error
         known = ", ".join(name for name in FORMATS if name in Image.OPEN)
         raise self._error(f"{self.label}: not an image that is known here ({known})")
 
@@ -142,7 +142,7 @@ def _seekable(stream: BinaryIO) -> bool:
         return False
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first line of the message, or the kind of error if it has none."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return text.splitlines()[0] if text else type(error).__name__

@@ -15,6 +15,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from moebius.errors import OutputError, SettingsError
 from moebius.imaging.atomic import atomic_file, check_path
+from moebius.imaging.decode import reason
 from moebius.imaging.metadata import XMP_AS_TEXT, Metadata, tiff_tags
 from moebius.imaging.photo import Photo
 from moebius.imaging.png16 import write_png16
@@ -28,6 +29,8 @@ WEBP_QUALITY = 90
 """For photos that were lossy before."""
 _JPEG_SEGMENT = 65_000
 """Bytes of EXIF, XMP or comment that one JPEG segment takes, rounded down."""
+_PROFILE_COLOURS = slice(16, 20)
+"""Where an ICC profile names its colour space (ICC.1, section 7.2)."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,10 @@ def write_photo(
 ) -> None:
     """Write a photo, whole or not at all.
 
-    PNG, TIFF and BMP give back the same samples; so does WebP for photos that were not lossy before, and for
-    which no quality is given. JPEG is written with the photo's own quantisation tables and subsampling if it
-    brings them. EXIF, ICC profile, XMP, resolution and PNG text go where the format has a place for them.
+    PNG, TIFF and BMP give back the same samples; so does WebP (grey as RGB) for photos that were not lossy
+    before, and for which no quality is given. JPEG is written with the photo's own quantisation tables and
+    subsampling if it brings them. EXIF, ICC profile, XMP, resolution and PNG text go where the format has a
+    place for them.
 
     Args:
         target: a path, or a binary file open for writing.
@@ -156,7 +160,7 @@ def _write(photo: Photo, file: BinaryIO, name: str, quality: int | None) -> None
         else:
             write_png16(photo.samples(), file, options)
     except Exception as error:  # encoders, like decoders, raise anything
-        raise OutputError(f"the photo cannot be written as {name}: {error}") from error
+        raise OutputError(f"the photo cannot be written as {name}: {reason(error)}") from error
 
 
 def _write_tiff(photo: Photo, file: BinaryIO) -> None:
@@ -209,6 +213,8 @@ def _png_options(photo: Photo, quality: int | None) -> dict[str, Any]:
 
 def _webp_options(photo: Photo, quality: int | None) -> dict[str, Any]:
     options = _shared_options(photo.metadata) | {"exact": True}  # colours under full transparency stay
+    if options.get("icc_profile", b"")[_PROFILE_COLOURS] == b"GRAY":
+        del options["icc_profile"]  # WebP has no grey, and the profile would not fit RGB
     if photo.metadata.lossless and quality is None:
         return options | {"lossless": True}
     return options | {"quality": WEBP_QUALITY if quality is None else quality}
