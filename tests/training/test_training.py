@@ -199,7 +199,7 @@ def test_denoiser_killed_and_resumed_bit_exactly(shards: list[Path], coder: Path
     script = f"""
 import torch
 from pathlib import Path
-from tests.training.test_training import NET_RECIPE
+from test_training import NET_RECIPE
 from moebius.training.denoiser import train_denoiser
 from dataclasses import replace
 torch.set_num_threads(1)
@@ -208,7 +208,7 @@ train_denoiser(recipe, shards=[Path({str(shards[0])!r})], autoencoder=Path({str(
                out=Path("OUT"), cache=Path({str(tmp_path / "cache")!r}), save_every=0)
 """
     run = lambda out: [sys.executable, "-c", script.replace('"OUT"', repr(str(out)))]  # noqa: E731
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parent
     subprocess.run(run(tmp_path / "straight"), check=True, cwd=root)
     victim = subprocess.Popen(run(tmp_path / "killed"), cwd=root)
     checkpoint = tmp_path / "killed/checkpoint.safetensors"

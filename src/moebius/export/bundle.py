@@ -22,7 +22,16 @@ from moebius.weights import Defaults, ModelSpec, save_folder, seal
 
 
 def bundle(
-    autoencoder: Path, denoiser: Path, out: Path, *, name: str, title: str, size: int, steps: int, solver: str
+    autoencoder: Path,
+    denoiser: Path,
+    out: Path,
+    *,
+    name: str,
+    title: str,
+    size: int,
+    cascade: list[int],
+    steps: int,
+    solver: str,
 ) -> Path:
     """Write the model folder `out` from an autoencoder file and a denoiser checkpoint (its averaged weights).
 
@@ -30,7 +39,7 @@ def bundle(
         autoencoder: `autoencoder.safetensors` of a finished run.
         denoiser: `checkpoint.safetensors` of a denoiser run.
         out: folder to write; replaced if it is there.
-        name, title, size, steps, solver: of the model's registry entry.
+        name, title, size, cascade, steps, solver: of the model's registry entry.
     """
     ae_config, ae_state = _read(autoencoder, "")
     recipe, ema_state = _read(denoiser, "ema.")
@@ -57,6 +66,7 @@ def bundle(
         prediction="v",
         first_timestep=999,
         size=size,
+        cascade=tuple(cascade),
         guidance_trained=False,
         defaults=Defaults(steps=steps, guidance=1.0, solver=solver, start="noise"),  # type: ignore[arg-type]
     )
@@ -92,8 +102,9 @@ def main() -> None:
     parser.add_argument("--name", default="nano")
     parser.add_argument("--title", default="small and quick")
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--solver", default="dpm++")
+    parser.add_argument("--cascade", type=int, nargs="*", default=[128, 256])
+    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--solver", default="ddim")
     options = vars(parser.parse_args())
     torch.set_num_threads(1)
     bundle(options.pop("autoencoder"), options.pop("denoiser"), options.pop("out"), **options)

@@ -173,6 +173,8 @@ class Moebius:
     ) -> Generator[Progress, None, None]:  # fmt: skip
         assert settings.guidance is not None and settings.solver is not None and settings.start is not None
         size = self.spec.size
+        sides = (size,) if settings.start == "official" else (*self.spec.cascade, size)
+        steps = len(plan) * len(sides)
         regions = plan_regions(hole, model_size=size, context=settings.context)
         filled = photo.copy()
         preview: Callable[[], Image.Image] = partial(Image.new, "RGB", (size, size))
@@ -186,18 +188,23 @@ class Moebius:
                 leaky = prepare(crop, np.zeros_like(part), size).filled
             del crop
             timer.add("prepare", prepared)
-            fill = RegionFill(
-                square, engine=self.engine, spec=self.spec, plan=plan, start=settings.start,
-                guidance=settings.guidance, seed=settings.seed, key=f"{key}/{region.index}", timer=timer,
-                leaky=leaky,
-            )  # fmt: skip
-            for state in fill.steps():
-                preview = partial(_preview, fill, state.x0)
-                yield Progress(region.index, len(regions), state.index + 1, state.total, preview)
-            pixels = fill.pixels()
+            pixels = None
+            for level, side in enumerate(sides):
+                at_side = square.at(side) if pixels is None else square.at(side).refilled(pixels)
+                fill = RegionFill(
+                    at_side, engine=self.engine, spec=self.spec, plan=plan, start=settings.start,
+                    guidance=settings.guidance, seed=settings.seed, key=f"{key}/{region.index}/{side}",
+                    timer=timer, leaky=leaky,
+                )  # fmt: skip
+                for state in fill.steps():
+                    preview = partial(_preview, fill, state.x0)
+                    done = level * len(plan) + state.index + 1
+                    yield Progress(region.index, len(regions), done, steps, preview)
+                pixels = fill.pixels()
+            assert pixels is not None
             blend = time.perf_counter()
             feather = min(settings.feather, _clearance(region, photo.size))
-            filled.blend_rgb(region.box, pixels, feather_weight(part, feather))
+            filled.blend_rgb(region.box, fill.crop(pixels), feather_weight(part, feather))
             timer.add("blend", blend)
         timer.add("total", began)
         result = Result(
@@ -217,7 +224,7 @@ class Moebius:
             timings=timer.seconds,
             warnings=warnings,
         )
-        done = len(plan) if regions else 0
+        done = steps if regions else 0
         yield Progress(max(0, len(regions) - 1), len(regions), done, done, preview, result)
 
 

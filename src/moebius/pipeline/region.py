@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,19 @@ class Square:
     def emptied(self) -> FloatArray:
         """(S, S, 3) in [0, 1]: the known pixels, and mid-grey under the mask, as published."""
         return np.where(self.mask[..., None], MID_GREY, self.filled)
+
+    def at(self, size: int) -> Square:
+        """The same square at another size of the model's."""
+        if size == len(self.mask):
+            return self
+        filled, mask = resize(self.filled, (size, size)), resize_mask(self.mask, (size, size))
+        return replace(self, filled=filled, mask=mask)
+
+    def refilled(self, coarse: FloatArray) -> Square:
+        """The same square with its hole filled from `coarse`, (s, s, 3) in [0, 1], a smaller fill of it."""
+        size = len(self.mask)
+        enlarged = resize(coarse, (size, size))
+        return replace(self, filled=np.where(self.mask[..., None], enlarged, self.filled))
 
 
 def prepare(crop: FloatArray, mask: Mask, size: int) -> Square:
@@ -151,13 +164,16 @@ class RegionFill:
         return from_network(self._engine.decode(self._fill.latents(x)))
 
     def pixels(self) -> FloatArray:
-        """The finished fill at the region's own resolution: (h, w, 3) in [0, 1]."""
-        square = self._square
+        """The finished square: (S, S, 3) in [0, 1], in the photo's tone."""
         began = time.perf_counter()
-        filled = match_tone(self.decode(), square.filled, square.mask)
-        filled = resize(filled[: square.inner[0], : square.inner[1]], square.outer)
+        filled = match_tone(self.decode(), self._square.filled, self._square.mask)
         self._timer.add("decode", began)
         return filled
+
+    def crop(self, pixels: FloatArray) -> FloatArray:
+        """The crop's part of the finished square at the photo's own resolution: (h, w, 3) in [0, 1]."""
+        height, width = self._square.inner
+        return resize(pixels[:height, :width], self._square.outer)
 
 
 def to_network(image: FloatArray | None) -> FloatArray:

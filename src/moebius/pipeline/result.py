@@ -104,7 +104,7 @@ class Progress:
     """Number of the region being filled, from 0."""
     regions: int
     step: int
-    """Network steps done in this region."""
+    """Network steps done in this region, over all the sides that the model fills it at."""
     steps: int
     preview: Callable[[], Image.Image]
     """Decodes the region as it stands now (a square picture at the model's size); costs one decoder call."""

@@ -111,6 +111,8 @@ class ModelSpec:
     """Native side of the square that the network fills, px."""
     sizes: tuple[int, ...] = ()
     """Other sides that it was trained for, px."""
+    cascade: tuple[int, ...] = ()
+    """Sides (px, ascending) at which a hole is filled before `size`, each fill being the next one's prefill."""
     guidance_trained: bool = True
     """Whether guidance other than 1 means something."""
     defaults: Defaults
@@ -131,6 +133,10 @@ class ModelSpec:
             _whole(name, getattr(self, name), 1)
         for size in self.sizes:
             _whole("sizes", size, 1)
+        for size in self.cascade:
+            _whole("cascade", size, 1, self.size)
+        if self.cascade and self.feed != "prefill":
+            raise ValueError(f"cascade: expected a model fed with a prefill, got feed {self.feed!r}")
         _whole("first_timestep", self.first_timestep, 0, 999)
         for name in ("latent_scale", "residual_scale"):
             _number(name, getattr(self, name), 1e-6, 1e6)
@@ -172,10 +178,8 @@ def spec_from_json(values: object, where: str = "model.json") -> ModelSpec:
             for role, item in _mapping("files", values.pop("files", {})).items()
         }
         defaults = _build(Defaults, values.pop("defaults", None), "defaults: ")
-        sizes = tuple(values.pop("sizes", ()))
-        spec: ModelSpec = _build(
-            ModelSpec, {**values, "defaults": defaults, "files": files, "sizes": sizes}, ""
-        )
+        sides = {name: tuple(values.pop(name, ())) for name in ("sizes", "cascade")}
+        spec: ModelSpec = _build(ModelSpec, {**values, **sides, "defaults": defaults, "files": files}, "")
         return spec
     except (TypeError, ValueError) as error:
         raise CorruptWeightsError(f"{where}: {error}") from error
