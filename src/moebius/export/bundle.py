@@ -54,7 +54,7 @@ def bundle(
     spec = ModelSpec(
         name=name,
         title=title,
-        licence="Apache-2.0, see card",
+        licence="research demonstration, see card",
         parameters=sum(p.numel() for p in MoebiusUNet(config).parameters()),
         denoiser=config.to_dict(),
         autoencoder=asdict(AutoencoderConfig(**ae_config)),
