@@ -1,1 +1,1 @@
-
+"""Export: networks wrapped from outside, as ONNX graphs and model folders. Needs the extra `[export]`."""

@@ -1,1 +1,1 @@
-
+"""Training: photos, masks, the training loops, checkpoints. `python -m moebius.training --help`."""
