@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 SPEC = ModelSpec(
     name="stub", title="", licence="", parameters=0, denoiser={}, latent_channels=3, latent_factor=8,
     latent_scale=1.0, feed="prefill", target="residual", prediction="v", first_timestep=999, size=64,
-    guidance_trained=False, defaults=Defaults(steps=2, guidance=1.0, solver="dpm++", start="noise"),
+    cascade=(32,),    guidance_trained=False, defaults=Defaults(steps=2, guidance=1.0, solver="dpm++", start="noise"),
 )  # fmt: skip
 
 

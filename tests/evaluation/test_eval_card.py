@@ -113,7 +113,7 @@ def test_impossible_cards(card: Card, change: dict[str, Any]) -> None:
 
 @pytest.fixture
 def run(photos: Path, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(command, "_one_core_each", lambda workers: None)
+    monkeypatch.setattr(command, "_one_thread_each", lambda: None)
     monkeypatch.setattr(Moebius, "from_pretrained", lambda *args, **options: stub_model())
     monkeypatch.delenv("MOEBIUS_EVAL_DATA", raising=False)
     monkeypatch.setenv("MOEBIUS_FEATURES", str(features))
@@ -125,7 +125,7 @@ def test_command(run: Any, photos: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert run("--data", str(photos), "--limit", "2", "--steps", "1", "2", "--sheet", str(sheet)) == 0
     out, err = capsys.readouterr()
     assert out.startswith("**Thin holes** (3% of the picture, median; 2 photos)\n\n|  | PSNR, dB ↑ |")
-    assert "| stub, 2 steps, dpm++ |" in out
+    assert "| stub, 2 steps at each of 2 sizes, dpm++ |" in out
     assert err == ""
     assert sheet.exists()
 

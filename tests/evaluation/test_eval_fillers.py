@@ -32,7 +32,9 @@ def test_names() -> None:
         "telea", "navier-stokes", "push-pull", "autoencoder",
         "model:1:ddim", "model:3:ddim", "model:1:dpm++", "model:3:dpm++",
     ]  # fmt: skip
-    assert [filler.title for filler in FILLERS[-2:]] == ["stub, 1 step, dpm++", "stub, 3 steps, dpm++"]
+    assert [filler.title for filler in FILLERS[-2:]] == [
+        "stub, 1 step at each of 2 sizes, dpm++", "stub, 3 steps at each of 2 sizes, dpm++",
+    ]  # fmt: skip
     assert [filler.of_model for filler in FILLERS] == [False] * 3 + [True] * 5
 
 
@@ -74,7 +76,7 @@ def test_autoencoder_alone_is_the_smooth_fill_coded(hole: Hole) -> None:
     assert np.abs(by("autoencoder", hole) - expected * 255)[hole.mask].max() <= 0.51
 
 
-def test_the_denoiser_is_called_once_a_step_and_never_left_out_ones() -> None:
+def test_the_denoiser_is_called_once_a_step_and_size_unless_left_out() -> None:
     pixels = np.zeros((64, 64, 3), np.uint8)
     mask = np.zeros((64, 64), bool)
     mask[20:30, 20:30] = True
@@ -84,7 +86,7 @@ def test_the_denoiser_is_called_once_a_step_and_never_left_out_ones() -> None:
     assert engine.calls == 0
     case = Hole(EvalPhoto("a", "", "", Path("a"), {}), "thin", pixels, mask)
     model_fillers(model, (5,), ("ddim",))[-1](case)
-    assert engine.calls == 5
+    assert engine.calls == 5 * 2  # at two sizes
 
 
 def test_holes_of_one_photo_get_different_noise(hole: Hole) -> None:

@@ -72,7 +72,8 @@ def model_fillers(model: Moebius, steps: Sequence[int], solvers: Sequence[str]) 
         return fill
 
     def at(steps: int, solver: str) -> Filler:
-        title = f"{model.spec.name}, {steps} step{'s' if steps > 1 else ''}, {solver}"
+        sizes = f" at each of {1 + len(model.spec.cascade)} sizes" if model.spec.cascade else ""
+        title = f"{model.spec.name}, {steps} step{'s' if steps > 1 else ''}{sizes}, {solver}"
         return Filler(f"model:{steps}:{solver}", title, by(model, steps=steps, solver=solver), of_model=True)
 
     bare = by(without_denoiser(model))
@@ -104,9 +105,9 @@ class NoDenoiser:
 
 
 def without_denoiser(model: Moebius) -> Moebius:
-    """The model's pipeline, giving back the smooth fill as its autoencoder renders it."""
+    """The model's pipeline, giving back the smooth fill as its autoencoder renders it, once and at full size."""
     spec = replace(
-        model.spec, feed="prefill", target="residual", prediction="sample", guidance_trained=False,
+        model.spec, feed="prefill", target="residual", prediction="sample", cascade=(), guidance_trained=False,
         defaults=Defaults(steps=1, guidance=1.0, solver="ddim", start="noise"),
     )  # fmt: skip
     return Moebius(spec, NoDenoiser(model.engine), model_hash=model.model_hash)
