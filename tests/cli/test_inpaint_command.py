@@ -1,0 +1,177 @@
+"""`moebius inpaint` when all is well."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_photos import noise, picture
+from numpy.typing import NDArray
+from PIL import Image
+from program import PROGRAM, in_a_process
+
+from moebius import Moebius
+from moebius.imaging import read_photo
+
+
+def pixels(source: Any) -> NDArray[Any]:
+    return read_photo(source).pixels
+
+
+def kind(path: str) -> tuple[str | None, str, tuple[int, int]]:
+    """(format, mode, size) of an image file."""
+    with Image.open(path) as image:
+        return image.format, image.mode, image.size
+
+
+def test_it_is_the_library(inpaint: Any, work: Path, nano_like: Moebius) -> None:
+    done = inpaint("--seed", "4", "--steps", "2", "--grow", "3", "--solver", "ddim", "--start", "prefill")
+    assert (done.code, done.out, done.err) == (0, b"", "")
+    expected = nano_like("photo.png", "mask.png", seed=4, steps=2, grow=3, solver="ddim", start="prefill")
+    assert np.array_equal(pixels("clean.png"), expected.photo.pixels)
+    assert not np.array_equal(pixels("clean.png"), pixels("photo.png"))
+    assert sorted(path.name for path in work.iterdir()) == ["clean.png", "mask.png", "photo.png"]
+
+
+def test_same_seed_same_file(inpaint: Any, work: Path) -> None:
+    files = []
+    for name, seed in (("a.png", 1), ("b.png", 2), ("c.png", 1)):
+        assert inpaint("--seed", seed, output=name).code == 0
+        files.append(Path(name).read_bytes())
+    assert files[0] == files[2] != files[1]
+
+
+def test_json_report(inpaint: Any) -> None:
+    done = inpaint("--json", "--steps", "2")
+    report = json.loads(done.out)
+    assert done.out.count(b"\n") == 1 and done.err == ""
+    assert report["model"] == "tiny-prefill" and report["steps"] == 2 and report["engine"] == "torch"
+
+
+def test_overwrite(inpaint: Any, work: Path) -> None:
+    Path("clean.png").write_bytes(b"old")
+    assert inpaint("--overwrite").code == 0
+    assert pixels("clean.png").shape == (80, 96, 3)
+
+
+def test_onto_the_photo_itself(inpaint: Any, work: Path) -> None:
+    before = pixels("photo.png")
+    assert inpaint("--overwrite", output="photo.png").code == 0
+    assert not np.array_equal(pixels("photo.png"), before)
+
+
+def test_output_beside_a_link(inpaint: Any, work: Path) -> None:
+    Path("real.png").write_bytes(b"old")
+    Path("clean.png").symlink_to("real.png")
+    assert inpaint("--overwrite").code == 0
+    assert Path("clean.png").is_symlink() and pixels("real.png").shape == (80, 96, 3)
+
+
+@pytest.mark.parametrize("place", ["photo", "mask"])
+def test_standard_input(inpaint: Any, work: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    assert inpaint().code == 0
+    piped = io.TextIOWrapper(io.BytesIO(Path(f"{place}.png").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", piped)
+    assert inpaint(output="piped.png", **{place: "-"}).code == 0
+    assert Path("piped.png").read_bytes() == Path("clean.png").read_bytes()
+
+
+def test_standard_output(inpaint: Any, work: Path) -> None:
+    assert inpaint().code == 0
+    done = inpaint(output="-")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == Path("clean.png").read_bytes()
+
+
+def test_format_and_quality(inpaint: Any, work: Path) -> None:
+    assert inpaint(output="clean.tif").code == 0
+    assert inpaint("--format", "webp", output="-").out[8:12] == b"WEBP"
+    sizes = [len(inpaint("--format", "jpeg", "--quality", q, output="-").out) for q in (10, 95)]
+    assert kind("clean.tif") == ("TIFF", "RGB", (96, 80)) and 0 < sizes[0] < sizes[1]
+
+
+def test_empty_mask_copies_the_photo(inpaint: Any, work: Path) -> None:
+    Image.fromarray(np.zeros((80, 96), np.uint8)).save("mask.png")
+    done = inpaint()
+    assert done.code == 0 and np.array_equal(pixels("clean.png"), pixels("photo.png"))
+    assert done.lines == [
+        "moebius: warning: the mask is empty: nothing to fill, the photo is copied unchanged"
+    ]
+
+
+def test_white_mask_is_allowed(inpaint: Any, work: Path) -> None:
+    Image.fromarray(np.full((80, 96), 255, np.uint8)).save("mask.png")
+    done = inpaint()
+    assert done.code == 0 and pixels("clean.png").shape == (80, 96, 3)
+    assert len(done.lines) == 1 and "warning: the mask covers the whole photo" in done.err
+    assert inpaint("--invert", output="copy.png").lines[0].startswith("moebius: warning: the mask is empty")
+    assert np.array_equal(pixels("copy.png"), pixels("photo.png"))
+
+
+def test_warnings_are_told_once_a_call(inpaint: Any, work: Path) -> None:
+    Image.fromarray(np.zeros((80, 96), np.uint8)).save("mask.png")
+    assert [len(inpaint("--overwrite").lines) for _ in range(3)] == [1, 1, 1]
+
+
+def test_guided_model(inpaint: Any, tiny_masked: Path) -> None:
+    done = inpaint("--json", "--guidance", "3", model=tiny_masked)
+    assert done.code == 0 and json.loads(done.out)["guidance"] == 3.0
+
+
+def test_progress_bar_for_a_person(inpaint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    done = inpaint()
+    assert done.code == 0 and "clean.png: 3 steps on cpu" in done.err and done.out == b""
+
+
+def test_pipes_of_the_real_program(work: Path) -> None:
+    """The bundled model on the base installation, from a pipe to a pipe; and again, byte for byte."""
+    arguments = ["inpaint", "-", "mask.png", "-o", "-", "--steps", "1", "--engine", "onnx"]
+    done = [in_a_process(PROGRAM, *arguments, stdin=Path("photo.png").read_bytes()) for _ in range(2)]
+    assert [(each.code, each.err) for each in done] == [(0, "")] * 2
+    assert done[0].out == done[1].out and pixels(done[0].out).shape == (80, 96, 3)
+
+
+def test_a_reader_that_goes_away(work: Path, tiny_prefill: Path) -> None:
+    """As in `moebius ... | head -c1`: no traceback."""
+    code = """
+import os, sys
+reading, writing = os.pipe()
+os.dup2(writing, 1)
+os.close(reading), os.close(writing)
+from moebius.cli import main
+main()
+"""
+    done = in_a_process(code, "models", "--json")
+    assert done.code == 1 and done.err == ""
+
+
+@pytest.mark.slow
+def test_memory_for_twelve_megapixels(work: Path) -> None:
+    Image.fromarray(np.kron(noise((300, 400, 3)), np.ones((10, 10, 1), np.uint8))).save("big.jpg")
+    mask = np.zeros((3000, 4000), np.uint8)
+    mask[1000:1300, 2000:2400] = 255
+    Image.fromarray(mask).save("big_mask.png")
+    code = """
+from moebius.cli import main
+main()
+import pathlib
+status = pathlib.Path("/proc/self/status")
+lines = status.read_text().splitlines() if status.exists() else []
+print(next((line.split()[1] for line in lines if line.startswith("VmHWM")), 0))
+"""
+    done = in_a_process(code, "inpaint", "big.jpg", "big_mask.png", "-o", "clean.jpg", "--steps", "2")
+    assert done.code == 0, done.err
+    assert int(done.out) < 1.5e6  # kB
+    assert kind("clean.jpg") == ("JPEG", "RGB", (4000, 3000))
+
+
+def test_photo_keeps_its_kind(inpaint: Any, work: Path) -> None:
+    Image.fromarray(picture(96, 80, channels=4), "CMYK").save("photo.tif")
+    assert inpaint(photo="photo.tif", output="clean.tif").code == 0
+    assert kind("clean.tif") == ("TIFF", "CMYK", (96, 80))
