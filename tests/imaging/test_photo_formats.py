@@ -129,8 +129,7 @@ def test_16_bit_of_every_kind(format: str, mode: str, alpha: bool) -> None:
 
 
 def test_16_bit_interlaced_and_keyed() -> None:
-    """Adam7 rows of a 2 x 2 PNG: pass 1 holds (0, 0), pass 6 (0, 1), pass 7 row 1; one colour is
-    transparent."""
+    """Adam7 of a 2 x 2 PNG: pass 1 holds (0, 0), pass 6 (0, 1), pass 7 row 1. Then: one colour transparent."""
     rows = noise((2, 2, 3), np.uint16)
     big = rows.astype(">u2")
     data = b"".join(b"\0" + part.tobytes() for part in (big[0, 0], big[0, 1], big[1]))
@@ -144,6 +143,19 @@ def test_16_bit_interlaced_and_keyed() -> None:
     )
     assert photo.alpha is not None
     np.testing.assert_array_equal(photo.alpha, [[65535, 65535], [0, 65535]])
+
+
+@pytest.mark.parametrize("format", ["png", "tiff"])
+def test_16_bit_rows_in_several_pieces(format: str) -> None:
+    """More rows than are filtered at once, more bytes than a strip holds, and slopes in every direction."""
+    y, x = np.mgrid[:250, :1200]
+    slopes = np.stack([x * 50, y * 200, (x + y) * 40], axis=-1).astype(np.uint16)
+    photo = Photo(np.concatenate([slopes, noise((20, 1200, 3), np.uint16)]), "RGB")
+    data, back = rewritten(photo, format=format)
+    np.testing.assert_array_equal(back.pixels, photo.pixels)
+    other = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(cv2_order(other), photo.pixels)
+    assert len(data) < photo.pixels.nbytes / 4
 
 
 def test_big_endian_16_bit_tiff() -> None:
@@ -201,6 +213,13 @@ def test_transparent_colour_becomes_alpha(mode: str) -> None:
     np.testing.assert_array_equal(back.samples(), photo.samples())
 
 
+def test_transparent_16_bit_grey_becomes_alpha() -> None:
+    samples = np.array([[7, 8], [65535, 7]], dtype=np.uint16)
+    photo = read_photo(encoded(Image.fromarray(samples), "PNG", transparency=7))
+    assert photo.alpha is not None
+    np.testing.assert_array_equal(photo.alpha, [[0, 65535], [65535, 0]])
+
+
 @pytest.mark.parametrize("mode", ["F", "HSV", "LAB", "I"])
 def test_modes_that_cannot_be_kept(mode: str) -> None:
     image = Image.new(mode, (4, 4))
@@ -231,8 +250,7 @@ def smooth(mode: str) -> Image.Image:
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_jpeg_again_and_again(mode: str) -> None:
-    """With its own tables a JPEG hardly moves: Adobe's inverted CMYK, too, is neither inverted nor
-    converted."""
+    """With its own tables a JPEG hardly moves; Adobe's inverted CMYK is neither inverted nor converted."""
     image = smooth(mode)
     options = {"quality": 90, "subsampling": 1} if mode == "RGB" else {"quality": 90}
     source = read_photo(encoded(image, "JPEG", **options))

@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--name", default="nano")
     parser.add_argument("--title", default="small and quick")
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--cascade", type=int, nargs="*", default=[128, 256])
+    parser.add_argument("--cascade", type=int, nargs="*", default=[256])
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--solver", default="ddim")
     options = vars(parser.parse_args())

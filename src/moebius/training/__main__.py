@@ -24,7 +24,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="decoded photos")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--loaders", type=int, default=0, help="processes that prepare the denoiser's batches")
+    parser.add_argument(
+        "--loaders", type=int, default=0, help="processes that prepare the denoiser's batches"
+    )
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="recipe fields, JSON values"
     )
