@@ -71,8 +71,7 @@ def test_kinds_of_files(kind: str) -> None:
 
 
 def test_two_colours_with_alpha_are_laid_on_black() -> None:
-    """Black and white are both opaque here, so it is not a painted layer; the transparent corner is not
-    filled."""
+    """Black and white are both opaque, so this is no painted layer; a transparent corner is not filled."""
     image = painted((255, 255, 255, 255), (0, 0, 0, 255))
     image.paste((255, 255, 255, 0), (0, 0, 5, 5))
     np.testing.assert_array_equal(read_mask(image, size=SIZE), HOLE)
@@ -166,8 +165,7 @@ def test_other_size_is_refused_with_both_sizes(caplog: pytest.LogCaptureFixture)
 def test_resizing_never_loses_a_pixel(
     height: int, width: int, new_height: int, new_width: int, data: st.DataObject
 ) -> None:
-    """Each pixel, as an area of the picture, is covered by True after resizing; and nothing is True without
-    cause."""
+    """Each pixel, as an area of the picture, is covered after resizing; and nothing is without cause."""
     y, x = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     mask = np.zeros((height, width), dtype=bool)
     mask[y, x] = True

@@ -55,8 +55,7 @@ def test_blending_a_crop_back_changes_no_colour(mode: ColourMode, dtype: type) -
 @given(st.integers(0, 2**32), st.sampled_from(["L", "RGB", "CMYK"]), st.sampled_from([np.uint8, np.uint16]))
 @settings(deadline=None, max_examples=40)
 def test_blend_weights(seed: int, mode: ColourMode, dtype: type) -> None:
-    """0 leaves bytes, 1 leaves nothing of what was there, and between them it is the mean, rounded half
-    up."""
+    """0 leaves the bytes, 1 leaves nothing of what was there, and between them it is the mean."""
     rng = np.random.default_rng(seed)
     shape = (6, 8, {"L": 1, "RGB": 3, "CMYK": 4}[mode])
     one, other = Photo(noise(shape, dtype, seed), mode), Photo(noise(shape, dtype, seed + 1), mode)
@@ -115,8 +114,7 @@ def test_alpha_and_everything_outside_the_box_stay() -> None:
 
 
 def test_inks_go_through_the_photos_own_profile() -> None:
-    """This press never prints black ink, and so the fill must not, either; without a profile it is all black
-    ink."""
+    """This press never prints black ink, so neither does the fill; without a profile it is all black ink."""
     photo = grey_inks()
     crop = photo.crop_rgb(WHOLE)
     assert np.ptp(crop, axis=-1).max() <= 2 / 255  # neutral
