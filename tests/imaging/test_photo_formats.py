@@ -129,7 +129,7 @@ def test_16_bit_of_every_kind(format: str, mode: str, alpha: bool) -> None:
 
 
 def test_16_bit_interlaced_and_keyed() -> None:
-    """Adam7 of a 2 x 2 PNG: pass 1 holds (0, 0), pass 6 (0, 1), pass 7 row 1. Then: one colour transparent."""
+    """Adam7, 2 x 2: pass 1 holds (0, 0), pass 6 (0, 1), pass 7 row 1. Then: one colour transparent."""
     rows = noise((2, 2, 3), np.uint16)
     big = rows.astype(">u2")
     data = b"".join(b"\0" + part.tobytes() for part in (big[0, 0], big[0, 1], big[1]))
