@@ -24,10 +24,19 @@ from numpy.typing import NDArray
 from moebius.engines import Engine, open_engine
 from moebius.engines.base import Array, FloatArray
 from moebius.errors import InputError, MaskError, SettingsError
-from moebius.imaging import Box, Photo, mask_to_latent, push_pull, read_mask, read_photo
+from moebius.imaging import (
+    Box,
+    Photo,
+    mask_to_latent,
+    push_pull,
+    read_mask,
+    read_photo,
+    resize,
+    resize_mask,
+)
 from moebius.pipeline import official_images
 from moebius.pipeline.moebius import Mask, MaskSource, Moebius, Source
-from moebius.pipeline.region import LatentFill
+from moebius.pipeline.region import LatentFill, RegionFill, Square, Timer
 from moebius.sampling import SamplingPlan
 from moebius.settings import Settings, Start
 from moebius.weights import ModelFolder, ModelSpec, open_model
@@ -68,15 +77,15 @@ def load_latent_diffusion_pipeline(
         WeightsError: the weights are unknown, damaged, or not to be had.
         DeviceError: device or dtype is not available, or PyTorch is missing.
     """
-    path = Path(checkpoint_path).expanduser()
-    model = _open_checkpoint(path, vae_path) if path.is_file() else open_model(checkpoint_path)
-    engine = open_engine(model.spec, model.path, engine="torch", device=str(device), dtype=dtype)
     from moebius.networks import MoebiusUNet
 
     if model_cls is not MoebiusUNet:
         raise SettingsError(
             f"model_cls: expected MoebiusUNet, got {getattr(model_cls, '__name__', model_cls)}"
         )
+    path = Path(checkpoint_path).expanduser()
+    model = _open_checkpoint(path, vae_path) if path.is_file() else open_model(checkpoint_path)
+    engine = open_engine(model.spec, model.path, engine="torch", device=str(device), dtype=dtype)
     return LatentDiffusionPipeline(Moebius(model.spec, engine, model_hash=model.hash))
 
 
@@ -143,10 +152,10 @@ class LatentDiffusionPipeline:
                 Latents under the mask are not looked at; but latents beside it saw what lies under it when
                 they were encoded, so the image is the better thing to give.
             mask: (B, 1, H, W) or (B, 1, h, w), 1 = fill; one for each photo, or one for all.
-            num_inference_steps: as many network steps are run; the model's own default for None.
+            num_inference_steps: as many network steps are run (at each side of a model that fills an image coarse
+                to fine, as nano does); the model's own default for None.
             guidance_scale: 1 is off; the model's own default for None.
-            **settings: `seed`, `solver` and `start` as in `Settings`. Photo i of a batch draws its noise from
-                (seed, key "i").
+            **settings: `seed`, `solver` and `start` as in `Settings`. Each photo of a batch draws noise of its own.
 
         Returns:
             (B, c, h, w) float32 latents for `decode_latents`, on the engine's device.
@@ -165,13 +174,9 @@ class LatentDiffusionPipeline:
         self._check(photos, holes)
         import torch
 
-        filled = []
-        for index, (photo, hole) in enumerate(zip(photos, holes, strict=True)):
-            fill = self._begin(photo, hole, chosen, plan, str(index))
-            for _ in fill.steps():
-                pass
-            filled.append(fill.latents())
-        return torch.cat(filled)
+        begin = self._fill_image if photos.shape[1] == 3 else self._fill_latents
+        pairs = zip(photos, holes, strict=True)
+        return torch.cat([begin(photo, hole, chosen, plan, str(i)) for i, (photo, hole) in enumerate(pairs)])
 
     def decode_latents(self, latents: Tensor) -> Tensor:
         """latents (B, c, h, w), as `reconstruct` gave them -> pictures (B, 3, 8h, 8w) in [-1, 1]."""
@@ -180,43 +185,59 @@ class LatentDiffusionPipeline:
         pictures = [self.engine.decode(self.engine.array(one[None])) for one in _numpy(latents)]
         return torch.from_numpy(np.concatenate(pictures)).clamp(-1, 1).to(latents.device)
 
-    def _begin(
+    def _fill_image(
         self, photo: FloatArray, hole: Mask, settings: Settings, plan: SamplingPlan, key: str
-    ) -> LatentFill:
-        """photo (3, H, W) in [-1, 1] or (c, h, w), hole (H, W) or (h, w) -> the loop, not yet begun."""
+    ) -> Array:
+        """photo (3, H, W) in [-1, 1], hole (H, W) -> latents (1, c, h, w); coarse to fine if the model is so."""
+        assert settings.start is not None and settings.guidance is not None
+        spec, step = self.model.spec, _multiple(self.model.spec) * self.model.spec.latent_factor
+        known = photo.transpose(1, 2, 0) * np.float32(0.5) + np.float32(0.5)  # (H, W, 3) in [0, 1]
+        leaky = known if settings.start == "official" else None
+        sides = (spec.size,) if leaky is not None else (*spec.cascade, spec.size)
+        filled = push_pull(known, hole)
+        for side in sides:
+            shape = _scaled(hole.shape, side / spec.size, step)
+            frame = Square(resize(filled, shape), resize_mask(hole, shape), inner=shape, outer=shape)
+            fill = RegionFill(
+                frame, engine=self.engine, spec=spec, plan=plan, start=settings.start, leaky=leaky,
+                guidance=settings.guidance, seed=settings.seed, key=f"{key}/{side}", timer=Timer({}),
+            )  # fmt: skip
+            for _ in fill.steps():
+                pass
+            if side != spec.size:
+                filled = np.where(hole[..., None], resize(fill.pixels(), hole.shape), filled)
+        return fill.latents()
+
+    def _fill_latents(
+        self, photo: FloatArray, hole: Mask, settings: Settings, plan: SamplingPlan, key: str
+    ) -> Array:
+        """photo (c, h, w), hole (h, w) or (H, W) -> latents (1, c, h, w)."""
         assert settings.start is not None and settings.guidance is not None
         spec = self.model.spec
-        if photo.shape[0] != 3 and hole.shape != photo.shape[1:]:
+        if hole.shape != photo.shape[1:]:
             hole = mask_to_latent(hole, spec.latent_factor, spec.mask_mode) > 0
-        condition = self._latents(spec.feed, photo, hole)
-        known = None
-        if settings.start != "noise":
-            same = settings.start == spec.feed
-            known = condition if same else self._latents(settings.start, photo, hole)
-        if photo.shape[0] == 3:
-            hole = mask_to_latent(hole, spec.latent_factor, spec.mask_mode) > 0
-        return LatentFill(
+        known = None if settings.start == "noise" else self._without_hole(settings.start, photo, hole)
+        fill = LatentFill(
             engine=self.engine, spec=spec, plan=plan, start=settings.start, guidance=settings.guidance,
-            seed=settings.seed, key=key, condition=condition, known=known,
+            seed=settings.seed, key=f"{key}/{spec.size}", known=known,
+            condition=self._without_hole(spec.feed, photo, hole),
             mask=self.engine.array(hole[None, None].astype(np.float32)),
         )  # fmt: skip
+        for _ in fill.steps():
+            pass
+        return fill.latents()
 
-    def _latents(self, kind: Start, photo: FloatArray, hole: Mask) -> Array:
-        """Latents (1, c, h, w) of the photo with its hole emptied ("masked"), filled ("prefill") or as it is."""
-        pixels = photo.transpose(1, 2, 0)  # (H, W, 3) in [-1, 1], or (h, w, c)
-        is_image = photo.shape[0] == 3
+    def _without_hole(self, kind: Start, photo: FloatArray, hole: Mask) -> Array:
+        """Latents (1, c, h, w) with the hole emptied ("masked"), filled smoothly ("prefill"), or as they are."""
+        latents = photo.transpose(1, 2, 0)  # (h, w, c)
         if kind == "prefill":
-            smooth = push_pull(pixels * np.float32(0.5) + np.float32(0.5), hole)  # 0.5 where nothing is known
-            pixels = np.where(hole[..., None], smooth * np.float32(2) - np.float32(1), pixels)
+            latents = push_pull(latents, hole)
         elif kind == "masked":
-            empty: Any = np.float32(0)  # mid-grey
-            if not is_image:
-                factor = self.model.spec.latent_factor
-                grey = np.zeros((1, 3, factor * hole.shape[0], factor * hole.shape[1]), np.float32)
-                empty = self.engine.numpy(self.engine.encode(grey))[0].transpose(1, 2, 0)
-            pixels = np.where(hole[..., None], empty, pixels)
-        arranged = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32)
-        return self.engine.encode(arranged) if is_image else self.engine.array(arranged)
+            factor = self.model.spec.latent_factor
+            grey = np.zeros((1, 3, factor * hole.shape[0], factor * hole.shape[1]), np.float32)
+            empty = self.engine.numpy(self.engine.encode(grey))[0].transpose(1, 2, 0)
+            latents = np.where(hole[..., None], empty, latents)
+        return self.engine.array(np.ascontiguousarray(latents.transpose(2, 0, 1)[None], np.float32))
 
     def _heed(self, prompt: str | None) -> None:
         if prompt in (None, "", PROMPT) or self._told_of_prompt:
@@ -262,6 +283,12 @@ def _open_checkpoint(path: Path, vae: str | Path | None) -> ModelFolder:
             path, name=name, vae=None if vae is None else Path(vae).expanduser(), overwrite=True
         )
     return open_model(name)
+
+
+def _scaled(shape: tuple[int, ...], scale: float, step: int) -> tuple[int, int]:
+    """(height, width) times `scale`, to the nearest multiples of `step`, at least one."""
+    height, width = (max(1, round(side * scale / step)) * step for side in shape)
+    return height, width
 
 
 def _multiple(spec: ModelSpec) -> int:

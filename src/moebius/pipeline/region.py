@@ -159,6 +159,10 @@ class RegionFill:
             yield state
             began = time.perf_counter()
 
+    def latents(self) -> Array:
+        """The autoencoder's latents (1, c, h, w) where the loop stands."""
+        return self._fill.latents()
+
     def decode(self, x: Array | None = None) -> FloatArray:
         """The square's pixels (S, S, 3) in [0, 1], from where the loop stands or from `x`, a step's x0."""
         return from_network(self._engine.decode(self._fill.latents(x)))
