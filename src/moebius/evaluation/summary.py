@@ -134,5 +134,7 @@ def _table(cells: Sequence[Cell], titles: dict[str, str]) -> str:
 
 
 def _number(estimate: Estimate, metric: Metric) -> str:
-    mean, low, high = (f"{value:z.{metric.digits}f}" for value in (estimate.mean, estimate.low, estimate.high))
+    mean, low, high = (
+        f"{value:z.{metric.digits}f}" for value in (estimate.mean, estimate.low, estimate.high)
+    )
     return f"{mean} ({low}, {high})"
