@@ -27,10 +27,11 @@ def test_shapes_and_factor() -> None:
 
 
 def test_latents_are_standardised_in_training() -> None:
+    torch.manual_seed(0)
     net = NanoAutoencoder(AutoencoderConfig(widths=(8, 16, 24))).train()
-    latents = net.encode(torch.rand(4, 3, 64, 64))
+    latents = net.encode(20 * torch.randn(4, 3, 64, 64))  # loud, so that the norm's eps does not count
     assert latents.mean((0, 2, 3)).abs().max() < 1e-4
-    assert (latents.var((0, 2, 3)) - 1).abs().max() < 0.1
+    assert (latents.var((0, 2, 3)) - 1).abs().max() < 1e-2
 
 
 def test_decoder_forgives_wild_latents() -> None:

@@ -13,6 +13,9 @@ from moebius.imaging.box import Box
 from moebius.imaging.colour import CHANNELS, ColourMode, from_rgb, full_scale, to_rgb
 from moebius.imaging.metadata import Metadata
 
+_BLEND_ROWS = 256
+"""Rows that are blended at a time."""
+
 
 @dataclass(eq=False)
 class Photo:
@@ -97,16 +100,20 @@ class Photo:
         self._check(box)
         if rgb.shape != (box.height, box.width, 3) or weight.shape != (box.height, box.width):
             raise ValueError(f"expected rgb and weight of {box}, got {rgb.shape} and {weight.shape}")
-        touched = weight > 0
-        if not touched.any():
-            return
         region = self.pixels[box.slices]
         scale = full_scale(self.pixels)
-        old = region[touched].astype(np.float32)  # (n, C)
-        new = from_rgb(rgb[touched][None], self.mode, self.metadata.icc)[0] * scale
-        share = weight[touched][:, None]
-        blended = (1 - share) * old + share * new
-        region[touched] = np.clip(np.floor(blended + np.float32(0.5)), 0, scale).astype(region.dtype)
+        for top in range(0, box.height, _BLEND_ROWS):  # floats of a whole photo would take a gigabyte
+            rows = slice(top, top + _BLEND_ROWS)
+            touched = weight[rows] > 0
+            if not touched.any():
+                continue
+            old = region[rows][touched].astype(np.float32)  # (n, C)
+            new = from_rgb(rgb[rows][touched][None], self.mode, self.metadata.icc)[0] * scale
+            share = weight[rows][touched][:, None]
+            blended = (1 - share) * old + share * new
+            region[rows][touched] = np.clip(np.floor(blended + np.float32(0.5)), 0, scale).astype(
+                region.dtype
+            )
 
     def in_8_bits(self) -> Photo:
         """The photo with 8-bit samples, rounded; itself if it has them already."""

@@ -45,11 +45,16 @@ def push_pull(image: FloatImage, mask: Mask) -> FloatImage:
     fill = np.full_like(colour, MID_GREY)  # (1, 1, C), what stands behind the top of the pyramid
     if weight.item() > 0:
         fill = colour / weight
-    for colour, weight in reversed(levels[:-1]):
+    levels.pop()
+    while levels:  # in place: whole photos come here, and each copy of one is 12 bytes a pixel
+        colour, weight = levels.pop()
         coarser = _double(fill)[: weight.shape[0], : weight.shape[1]]
-        own = colour / np.where(weight > 0, weight, np.float32(1))
+        colour /= np.where(weight > 0, weight, np.float32(1))
         confidence = np.minimum(np.float32(4) * weight, np.float32(1))
-        fill = confidence * own + (1 - confidence) * coarser
+        colour *= confidence
+        coarser *= 1 - confidence
+        colour += coarser
+        fill = colour
     return fill  # known pixels have confidence 1
 
 
