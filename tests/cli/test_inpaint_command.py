@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_photos import noise, picture
+from made_photos import picture
 from numpy.typing import NDArray
 from PIL import Image
 from program import PROGRAM, in_a_process
@@ -149,26 +149,6 @@ main()
 """
     done = in_a_process(code, "models", "--json")
     assert done.code == 1 and done.err == ""
-
-
-@pytest.mark.slow
-def test_memory_for_twelve_megapixels(work: Path) -> None:
-    Image.fromarray(np.kron(noise((300, 400, 3)), np.ones((10, 10, 1), np.uint8))).save("big.jpg")
-    mask = np.zeros((3000, 4000), np.uint8)
-    mask[1000:1300, 2000:2400] = 255
-    Image.fromarray(mask).save("big_mask.png")
-    code = """
-from moebius.cli import main
-main()
-import pathlib
-status = pathlib.Path("/proc/self/status")
-lines = status.read_text().splitlines() if status.exists() else []
-print(next((line.split()[1] for line in lines if line.startswith("VmHWM")), 0))
-"""
-    done = in_a_process(code, "inpaint", "big.jpg", "big_mask.png", "-o", "clean.jpg", "--steps", "2")
-    assert done.code == 0, done.err
-    assert int(done.out) < 1.5e6  # kB
-    assert kind("clean.jpg") == ("JPEG", "RGB", (4000, 3000))
 
 
 def test_photo_keeps_its_kind(inpaint: Any, work: Path) -> None:
