@@ -176,3 +176,34 @@ def test_a_network_that_gives_no_numbers_is_told_of() -> None:
     model = Moebius(replace(LIKE_NANO, size=64), Broken(), model_hash="")
     with pytest.raises(MoebiusError, match="got NaN"):
         model(picture(60, 50), disc(60, 50, (20, 20), 6))
+
+
+def test_a_thin_stroke_reaches_the_network_whole() -> None:
+    """A crop of 400 px at a model's 64: a stroke of one pixel is a sixth of one of its pixels."""
+
+    class Seeing(FakeEngine):
+        def predict(self, noisy: Any, timestep: int, mask: Any, condition: Any, guidance: float) -> Any:
+            self.mask = mask[0, 0]
+            return super().predict(noisy, timestep, mask, condition, guidance)
+
+    engine = Seeing()
+    stroke = np.zeros((400, 400), bool)
+    stroke[217, 100:300] = True
+    result = Moebius(LIKE_NANO, engine, model_hash="")(picture(400, 400), stroke, grow=0, feather=0, steps=1)
+    (box,) = result.regions
+    assert (box.width, box.height) == (400, 400)
+    rows, columns = np.nonzero(stroke)
+    assert engine.mask[rows * 8 // 400, columns * 8 // 400].all() and engine.mask.sum() <= 2 * 5
+
+
+def test_the_fill_has_the_tone_of_the_photo() -> None:
+    """An autoencoder that is a little too bright everywhere leaves no visible patch."""
+
+    class Bright(FakeEngine):
+        def decode(self, latents: Any) -> Any:
+            return super().decode(latents) * np.float32(0) + np.float32(0.2)
+
+    ramp = np.repeat(np.linspace(60, 180, 128).astype(np.uint8)[:, None], 128, axis=1)
+    model, hole = Moebius(LIKE_NANO, Bright(), model_hash=""), disc(128, 128, (64, 64), 20)
+    filled = model(ramp, hole, grow=0, feather=0).photo.pixels[..., 0]
+    assert np.abs(filled[hole].astype(int) - ramp[hole]).max() <= 12
