@@ -1,4 +1,4 @@
-"""Where the real data lies, for the tests that want it."""
+"""Where the real data lies, for the tests that want it; and small data that is made up for the rest."""
 
 from __future__ import annotations
 
@@ -23,16 +23,23 @@ def eval_data() -> Path:
 @pytest.fixture(scope="session")
 def real_features() -> Path:
     """The real LPIPS-squeeze weights."""
-    path = Path(os.environ.get("MOEBIUS_FEATURES", _BESIDE / "features" / "squeezenet11_lpips.safetensors"))
+    given = Path(os.environ.get("MOEBIUS_FEATURES", _BESIDE / "features"))
+    path = given if given.suffix == ".safetensors" else given / "squeezenet11_lpips.safetensors"
     if not path.exists():
         pytest.skip("LPIPS-squeeze weights are not here: set MOEBIUS_FEATURES")
     return path
 
 
 @pytest.fixture(scope="session")
-def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of feature networks that nobody trained."""
+    return write_features(tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture(scope="session")
+def features(networks: Path) -> Path:
     """LPIPS-squeeze weights that nobody trained."""
-    return write_features(tmp_path_factory.mktemp("features") / "squeeze.safetensors")
+    return networks / "squeezenet11_lpips.safetensors"
 
 
 @pytest.fixture(scope="session")

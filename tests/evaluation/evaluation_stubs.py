@@ -1,4 +1,4 @@
-"""A model without weights, LPIPS weights without training, and a small set of photos: everything but quality."""
+"""Feature networks without training, and a small set of photos: everything but quality."""
 
 from __future__ import annotations
 
@@ -6,59 +6,15 @@ import json
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from moebius.pipeline import Moebius
-from moebius.weights.spec import Defaults, ModelSpec
 
-Floats = NDArray[np.float32]
-
-SPEC = ModelSpec(
-    name="stub", title="", licence="", parameters=0, denoiser={}, latent_channels=3, latent_factor=8,
-    latent_scale=1.0, feed="prefill", target="residual", prediction="v", first_timestep=999, size=64,
-    cascade=(32,),    guidance_trained=False, defaults=Defaults(steps=2, guidance=1.0, solver="dpm++", start="noise"),
-)  # fmt: skip
-
-
-class StubEngine:
-    """Latents are means over 8 x 8 pixels; the denoiser answers a hundredth of its input."""
-
-    name, device, dtype = "stub", "cpu", "float32"
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def array(self, values: Floats) -> Floats:
-        return values
-
-    def numpy(self, values: Floats) -> Floats:
-        return values
-
-    def encode(self, image: Floats) -> Floats:
-        batch, channels, height, width = image.shape
-        cells: Floats = image.reshape(batch, channels, height // 8, 8, width // 8, 8).mean((3, 5))
-        return cells
-
-    def predict(
-        self, noisy: Floats, timestep: int, mask: Floats, condition: Floats, guidance: float
-    ) -> Floats:
-        self.calls += 1
-        return noisy * np.float32(0.01)
-
-    def decode(self, latents: Floats) -> Floats:
-        return latents.repeat(8, axis=2).repeat(8, axis=3)
-
-
-def stub_model(model_hash: str = "0" * 64) -> Moebius:
-    return Moebius(SPEC, StubEngine(), model_hash=model_hash)
-
-
-def write_features(path: Path) -> Path:
-    """LPIPS-squeeze with random trunk and heads, in the layout of the real file."""
+def write_features(folder: Path) -> Path:
+    """LPIPS-squeeze and MobileNetV2 with random weights, in the layout of the real files."""
     import torch
     from safetensors.torch import save_file
 
+    from moebius.networks.mobilenet import MobileNetV2
     from moebius.networks.perceptual import LPIPSSqueeze
 
     net, random = LPIPSSqueeze(), torch.Generator().manual_seed(0)
@@ -66,8 +22,19 @@ def write_features(path: Path) -> Path:
     tensors = {name: 0.1 * torch.randn(shape, generator=random) for name, shape in shapes.items()}
     for i, head in enumerate(net.heads):
         tensors[f"lpips.lin{i}"] = torch.rand(head.shape, generator=random)
-    save_file(tensors, path)
-    return path
+    save_file(tensors, folder / "squeezenet11_lpips.safetensors")
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in MobileNetV2().state_dict().items()}
+    tensors = {}
+    for name, shape in shapes.items():
+        if name.endswith(".weight"):
+            tensors[name] = torch.randint(-127, 128, shape, generator=random, dtype=torch.int8)
+            inputs = int(np.prod(shape[1:]))
+            tensors[f"{name}.scale"] = torch.full((shape[0],), float(np.sqrt(2 / inputs) / 73))
+        else:
+            tensors[name] = 0.1 * torch.rand(shape, generator=random)
+    save_file(tensors, folder / "mobilenetv2_int8.safetensors")
+    return folder
 
 
 def write_photos(folder: Path, count: int = 4, side: int = 64) -> Path:
@@ -89,4 +56,16 @@ def write_photos(folder: Path, count: int = 4, side: int = 64) -> Path:
         group = "portrait" if i % 2 else "natural"
         entries.append({"id": f"photo{i}", "group": group, "source": "ramps", "image": image, "masks": masks})
     (folder / "manifest.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return folder
+
+
+def write_removals(folder: Path, count: int = 2) -> Path:
+    """Photos with a dark disc on noise, and masks of the discs, as pairs."""
+    random = np.random.default_rng(1)
+    y, x = np.mgrid[:96, :128]
+    for i in range(count):
+        disc = np.hypot(x - 50 - 10 * i, y - 48) < 16
+        pixels = np.clip(0.6 + 0.05 * random.standard_normal((96, 128, 3)) - 0.5 * disc[..., None], 0, 1)
+        Image.fromarray((pixels * 255).astype(np.uint8)).save(folder / f"scene{i}.png")
+        Image.fromarray(disc).save(folder / f"scene{i}_mask.png")
     return folder

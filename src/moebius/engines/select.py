@@ -15,13 +15,23 @@ if TYPE_CHECKING:
 
 
 def open_engine(
-    spec: ModelSpec, folder: Path, *, engine: str = "auto", device: str = "auto", dtype: str = "auto"
+    spec: ModelSpec,
+    folder: Path,
+    *,
+    engine: str = "auto",
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int | None = None,
 ) -> Engine:
     """The engine for the model in `folder`.
 
     "auto" takes ONNX Runtime for a model that has graphs, unless a GPU is asked for or PyTorch is installed
     and sees one; a model without graphs runs in PyTorch. Asking for a GPU or for another number format than
     float32 means PyTorch.
+
+    Args:
+        threads: of ONNX Runtime, for callers that run several fills at once; None = all the processor's. (The
+            number of PyTorch's threads belongs to the process: `torch.set_num_threads`.)
 
     Raises:
         DeviceError: the engine, device or number format is not available here; says what to install.
@@ -37,7 +47,7 @@ def open_engine(
             )
         from moebius.engines.onnx import OnnxEngine
 
-        return OnnxEngine(spec, folder)
+        return OnnxEngine(spec, folder, threads=threads)
     if importlib.util.find_spec("torch") is None:
         raise DeviceError(
             f"model {spec.name} on engine torch (device {device}, dtype {dtype}) needs PyTorch, which is not "

@@ -4,70 +4,85 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from moebius._version import __version__
-from moebius.errors import InputError, MoebiusError
-from moebius.evaluation.fillers import SEED, Filler
-from moebius.evaluation.photos import manifest_sha256
-from moebius.evaluation.rows import digest
-from moebius.pipeline import Moebius
+from moebius.errors import MoebiusError
+from moebius.evaluation.holes import Case
+from moebius.evaluation.methods import Method
+from moebius.evaluation.store import digest
 
 _PACKAGE = Path(__file__).parents[1]
 _MEASURING = (
     "imaging",
-    "evaluation/fillers.py",
-    "evaluation/metrics.py",
-    "evaluation/photos.py",
+    "networks/mobilenet.py",
     "networks/perceptual.py",
+    "evaluation/features.py",
+    "evaluation/holes.py",
+    "evaluation/judge.py",
+    "evaluation/metrics.py",
+    "evaluation/removal.py",
+    "evaluation/ring.py",
 )
 """The source that every row depends on."""
-_FILLING = ("engines", "networks", "pipeline", "sampling", "settings.py")
-"""And what a model's rows depend on besides."""
+_FILLING = ("engines", "networks", "pipeline", "sampling", "settings.py", "evaluation/models.py")
+"""And what the rows of our own models depend on besides."""
+_PEERS = ("evaluation/classical.py", "evaluation/peers.py")
+_LIBRARIES = (
+    "numpy",
+    "Pillow",
+    "onnxruntime",
+    "opencv-python-headless",
+    "scikit-image",
+    "scipy",
+    "torch",
+    "torchmetrics",
+)
 
 
 def require_extra() -> None:
     """Raise MoebiusError unless everything that evaluation needs is installed."""
-    for module in ("cv2", "skimage", "torch"):
+    for module in ("cv2", "matplotlib", "pyarrow", "scipy", "skimage", "torch", "torchmetrics"):
         if importlib.util.find_spec(module) is None:
             raise MoebiusError(f"evaluation needs {module}: pip install 'moebius-inpaint[eval]'")
 
 
-def of_measuring(data: Path, features: Path) -> dict[str, Any]:
-    """What all rows depend on: the set, the weights of LPIPS-squeeze, library versions.
-
-    Raises:
-        InputError: the manifest or the weights cannot be read.
-    """
-    try:
-        weights = hashlib.sha256(features.read_bytes()).hexdigest()
-    except OSError as error:
-        message = f"{features}: expected the weights of LPIPS-squeeze ({error.strerror})"
-        raise InputError(message) from error
-    return {"data": manifest_sha256(data), "features": weights, "versions": _versions()}
+def versions() -> dict[str, str]:
+    """Moebius and the libraries whose numbers enter results."""
+    found = {"moebius": __version__}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
-def of_model(model: Moebius) -> dict[str, Any]:
-    """What a model's rows depend on besides."""
-    engine = model.engine
-    return {
-        "name": model.spec.name,
-        "hash": model.model_hash,
-        "engine": engine.name,
-        "device": engine.device,
-        "dtype": engine.dtype,
-        "seed": SEED,
-    }
-
-
-def fingerprint(filler: Filler, model: Moebius, measuring: dict[str, Any]) -> str:
-    """A digest of everything that the filler's rows depend on besides the hole."""
-    values = {**measuring, "filler": filler.id, "code": _code(_MEASURING)}
-    if filler.of_model:
-        values |= {"model": of_model(model), "spec": repr(model.spec), "filling": _code(_FILLING)}
+def fingerprint(method: Method | None, measuring: Mapping[str, Any]) -> str:
+    """A digest of everything that a method's rows depend on besides the hole; None is the truth itself."""
+    values = {"measuring": dict(measuring), "code": _code(_MEASURING)}
+    if method is not None:
+        parts = _FILLING if "model" in method.identity else _PEERS
+        values |= {"method": method.id, "identity": dict(method.identity), "filling": _code(parts)}
     return digest(values)
+
+
+def hole_id(case: Case) -> str:
+    """A hole by its name, by how it comes about, and by the size of its files.
+
+    Exchanged pictures, other masks and other crops are measured anew; what else is measured makes no difference.
+    """
+    paths = [
+        path for path in (case.image, case.mask, getattr(case.mask, "path", None)) if isinstance(path, Path)
+    ]
+    sizes = [path.stat().st_size for path in paths if path.exists()]
+    rule = "file" if isinstance(case.mask, Path) else repr(case.mask)
+    grown = case.margin is not None
+    how = digest({"sizes": sizes, "mask": rule, "side": case.side, "crop": case.crop, "grown": grown})
+    return f"{case.key} {how}"
 
 
 def _code(parts: Sequence[str]) -> str:
@@ -76,24 +91,6 @@ def _code(parts: Sequence[str]) -> str:
     for part in parts:
         place = _PACKAGE / part
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            total.update(path.read_bytes())
+            if path.exists():
+                total.update(path.read_bytes())
     return total.hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    import cv2
-    import numpy
-    import onnxruntime
-    import PIL
-    import skimage
-    import torch
-
-    modules: dict[str, Any] = {
-        "opencv": cv2,
-        "scikit-image": skimage,
-        "torch": torch,
-        "onnxruntime": onnxruntime,
-        "Pillow": PIL,
-        "numpy": numpy,
-    }
-    return {"moebius": __version__} | {name: str(module.__version__) for name, module in modules.items()}
