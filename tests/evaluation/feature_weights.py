@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,13 +31,13 @@ def torchvision_anyhow() -> None:
     (PyPI's torchvision beside a CPU build of torch ends in "operator torchvision::nms does not exist".)
     """
     try:
-        import torchvision  # noqa: F401
+        importlib.import_module("torchvision")
     except RuntimeError:
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _libraries.append(library)  # its operators live as long as it does
-        import torchvision  # noqa: F401
+        importlib.import_module("torchvision")
 
 
 def write_trunk(path: Path) -> dict[str, Tensor]:

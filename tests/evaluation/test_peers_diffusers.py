@@ -8,6 +8,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from moebius.errors import DeviceError, InputError, MoebiusError, SettingsError
 from moebius.evaluation.foreign_diffusers import seed_of, working_size
 from moebius.evaluation.holes import Hole, Pixels
 from moebius.evaluation.peers import diffusers_method, open_peer
-from moebius.imaging import push_pull
+from moebius.imaging import push_pull, resize, resize_mask
 from moebius.sampling import normal
 
 FAST = {"steps": "2"}
@@ -58,26 +59,27 @@ def inpainter(tmp_path_factory: pytest.TempPathFactory, host: None) -> Path:
     return save_inpainter(tmp_path_factory.mktemp("pipelines") / "tiny")
 
 
-def by_hand(folder: Path, hole: Hole, **settings: Any) -> Pixels:
-    """The same fill at the picture's own size, step by step."""
+def by_hand(folder: Path, hole: Hole, sides: tuple[int, int] = (SIDE, SIDE), **settings: Any) -> Pixels:
+    """The same fill, step by step, at these sides."""
     import diffusers
     import torch
 
     index = json.loads((folder / "model_index.json").read_text())
     pipeline = getattr(diffusers, index["_class_name"]).from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
-    smooth = push_pull(hole.pixels / np.float32(255), hole.mask)
+    smooth = resize(push_pull(hole.pixels / np.float32(255), hole.mask), sides)
     answer = pipeline(
-        image=Image.fromarray((smooth * 255 + 0.5).astype(np.uint8)), mask_image=Image.fromarray(hole.mask),
+        image=Image.fromarray((smooth * 255 + 0.5).astype(np.uint8)), height=sides[0], width=sides[1],
+        mask_image=Image.fromarray(resize_mask(hole.mask, sides)), prompt=settings.pop("prompt", ""),
         generator=torch.Generator().manual_seed(seed_of(0, hole.case.key)), output_type="np", **settings,
     ).images[0]  # fmt: skip
-    return np.floor(answer.astype(np.float64) * 255 + 0.5).astype(np.uint8)
+    return np.floor(resize(answer, hole.mask.shape).astype(np.float64) * 255 + 0.5).astype(np.uint8)
 
 
 def test_equals_the_pipeline(inpainter: Path) -> None:
     hole = make_hole(SIDE, SIDE)
     filled = diffusers_method(inpainter, options=FAST).fill(hole)
-    expected = by_hand(inpainter, hole, prompt="", num_inference_steps=2)
+    expected = by_hand(inpainter, hole, num_inference_steps=2)
     assert np.abs(filled.astype(int) - expected).max() <= 1
     assert (filled == expected).mean() > 0.99
     options = {"steps": "3", "guidance": "2.5", "strength": "0.7", "prompt": "a red ball"}
@@ -105,8 +107,8 @@ def test_repeats_in_any_order_and_from_any_thread(inpainter: Path) -> None:
 def test_every_option_makes_a_difference(inpainter: Path) -> None:
     hole = make_hole(SIDE, SIDE)
     given = (
-        {}, {"steps": "3"}, {"guidance": "1"}, {"strength": "0.5"}, {"prompt": "a ball"}, {"seed": "1"},
-        {"mask": "known"}, {"size": "16"}, {"dtype": "bfloat16"},
+        {}, {"steps": "3"}, {"strength": "0.5"}, {"prompt": "a ball"}, {"prompt": "a ball", "guidance": "1"},
+        {"seed": "1"}, {"mask": "known"}, {"size": "16"}, {"dtype": "bfloat16"},
     )  # fmt: skip
     methods = [diffusers_method(inpainter, options=FAST | options) for options in given]
     assert len({method.fill(hole).tobytes() for method in methods}) == len(methods)
@@ -126,21 +128,23 @@ def test_sizes(inpainter: Path) -> None:
         48,
     ]
     hole = make_hole(50, 36)
-    for options in ({}, {"size": "picture"}, {"size": "24"}):
-        assert diffusers_method(inpainter, options=FAST | options).fill(hole).shape == (36, 50, 3)
+    for options, sides in (({}, (32, 48)), ({"size": "picture"}, (40, 48)), ({"size": "24"}, (24, 32))):
+        filled = diffusers_method(inpainter, options=FAST | options).fill(hole)
+        expected = by_hand(inpainter, hole, sides, num_inference_steps=2)
+        assert np.abs(filled.astype(int) - expected).max() <= 1
     assert working_size((512, 512), 512, 8) == (512, 512)
     assert working_size((1000, 1500), 512, 8) == (512, 768)
     assert working_size((1500, 1000), 512, 16) == (768, 512)
-    assert working_size((333, 500), None, 8) == (336, 496)
-    assert working_size((3, 500), None, 8) == (8, 496)
+    assert working_size((333, 500), None, 8) == (336, 504)
+    assert working_size((3, 499), None, 8) == (8, 496)
 
 
 @pytest.mark.filterwarnings("ignore:The preprocess method is deprecated:FutureWarning")
 def test_pictures_are_brought_to_the_size_and_back(tmp_path: Path) -> None:
     """RePaint keeps the known pixels, so a mask or a size taken wrongly shows in them."""
-    method = diffusers_method(save_repaint(tmp_path / "repaint"), options={"steps": "20"})
+    method = diffusers_method(save_repaint(tmp_path / "repaint"), options={"steps": "10"})
     assert method.identity["white"] == "known"
-    for width, height in ((32, 32), (72, 48)):
+    for width, height in ((32, 32), (48, 48)):
         hole = make_hole(width, height, disc(width, height, (width / 3, height / 2), height / 6))
         filled = method.fill(hole).astype(int)
         outside = np.abs(filled - hole.pixels)[~hole.mask].mean()
@@ -149,7 +153,7 @@ def test_pictures_are_brought_to_the_size_and_back(tmp_path: Path) -> None:
         assert turned > 20
         assert np.abs(filled - hole.pixels)[hole.mask].mean() > 20
     hole = make_hole(32, 32)
-    wrong = diffusers_method(tmp_path / "repaint", options={"steps": "20", "mask": "hole"}).fill(hole)
+    wrong = diffusers_method(tmp_path / "repaint", options={"steps": "10", "mask": "hole"}).fill(hole)
     assert np.abs(wrong.astype(int) - hole.pixels)[~hole.mask].mean() > 20
     with pytest.raises(
         SettingsError, match=r"^guidance: expected an option that RePaintPipeline takes; it has no guid"
@@ -168,7 +172,9 @@ def test_a_pipeline_that_makes_pictures_is_used_for_inpainting(tmp_path: Path) -
 def test_names_and_identity(inpainter: Path, tmp_path: Path) -> None:
     method = open_peer(f"diffusers:{inpainter},prompt=a red, round ball,steps=2")
     assert method.identity["settings"] == {"num_inference_steps": 2, "prompt": "a red, round ball"}
-    assert method.title == "tiny (diffusers)"
+    assert method.title == "tiny (diffusers, prompt=a red, round ball, steps=2)"
+    assert diffusers_method(inpainter).title == "tiny (diffusers)"
+    assert diffusers_method(inpainter, title="SD", options=FAST).title == "SD"
     assert re.fullmatch(r"diffusers:tiny,prompt=a-red,-round-ball,steps=2@[0-9a-f]{8}", method.id)
     assert (open_peer(f"sd=diffusers:{inpainter},steps=2").id) == "sd"
     copy = shutil.copytree(inpainter, tmp_path / "tiny")
@@ -214,6 +220,14 @@ def test_a_safety_checker_is_left_out(inpainter: Path, tmp_path: Path) -> None:
     hole = make_hole(SIDE, SIDE)
     expected = diffusers_method(inpainter, options=FAST).fill(hole)
     assert (diffusers_method(copy, options=FAST).fill(hole) == expected).all()
+
+
+def test_a_pipeline_that_fails_is_told(inpainter: Path) -> None:
+    method = diffusers_method(inpainter, options={"steps": "1", "strength": "0.5"})
+    with pytest.raises(
+        MoebiusError, match=rf"^{re.escape(str(inpainter))}: fails at a/all: .*num_inference_steps.*$"
+    ):
+        method.fill(make_hole(SIDE, SIDE))
 
 
 def _told(error: type[MoebiusError], message: str, path: Path, **options: str) -> None:
@@ -267,3 +281,20 @@ def test_a_device_that_is_not_there(inpainter: Path) -> None:
 def test_missing_libraries(name: str, inpainter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     _told(MoebiusError, f"pipelines need diffusers and transformers: pip install {name}", inpainter)
+
+
+def test_libraries_that_do_not_import(inpainter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when torchvision was built for another torch."""
+
+    class Broken(MetaPathFinder):
+        def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+            if name == "transformers":
+                try:
+                    raise RuntimeError("operator torchvision::nms does not exist\nand more")
+                except RuntimeError as error:
+                    raise ModuleNotFoundError("Could not import module 'X'", name="X") from error
+
+    monkeypatch.delitem(sys.modules, "transformers")
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    reason = "operator torchvision::nms does not exist"
+    _told(MoebiusError, f"diffusers and transformers cannot be imported: {reason}", inpainter)

@@ -248,6 +248,9 @@ def test_files_that_are_no_inpainters(tmp_path: Path) -> None:
     tokens = [("ids", graphs.TensorProto.INT64, (1, 4, 8, 8))]
     graphs.save_graph(path, [node("Cast", ["ids"], ["output"], to=graphs.FLOAT)], tokens, port, {})
     _told(needed + r"ids int64 \(1, 4, 8, 8\)", path)
+    four = [("both", graphs.BYTES, (1, 4, 8, 8))]
+    graphs.save_graph(path, [node("Cast", ["both"], ["output"], to=graphs.FLOAT)], four, port, {})
+    _told(needed + r"both uint8 \(1, 4, 8, 8\)", path)
 
 
 @pytest.mark.parametrize(

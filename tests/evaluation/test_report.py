@@ -152,6 +152,7 @@ def test_without_rows_pictures_and_differences(few: dict[str, Any], tmp_path: Pa
     text = (tmp_path / "bare.html").read_text("utf-8")
     assert re.findall(r"<h2>(.*?)</h2>", text) == ["At a glance", "Results", "Plots"]
     assert "in 40 photos of 512 × 512 px." in text
+    assert "No differences between methods" in text
 
 
 def test_everything_from_data_is_escaped(tmp_path: Path) -> None:

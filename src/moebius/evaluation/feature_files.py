@@ -148,7 +148,7 @@ def find_networks(
         download: get a wanted network that is not here from its publisher, into the cache.
 
     Raises:
-        InputError: the folder is not there; a wanted network is unknown, or neither here nor to be had.
+        InputError: a folder is not there; a wanted network is unknown, or neither here nor to be had.
         DownloadError: a download failed or was not what it should be.
     """
     if folder is not None and not folder.exists():
@@ -176,7 +176,12 @@ def _places(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
         yield folder
     if os.environ.get(ENVIRONMENT):
-        yield Path(os.environ[ENVIRONMENT]).expanduser()
+        named = Path(os.environ[ENVIRONMENT]).expanduser()
+        if not named.exists():
+            raise InputError(
+                f"{ENVIRONMENT}: expected a folder with weights of feature networks, got {named}"
+            )
+        yield named
     yield cache_home() / "features"
     yield Path(torch.hub.get_dir()) / "checkpoints"
 

@@ -127,7 +127,17 @@ def method_id(kind: str, name: str, options: Options) -> str:
     return f"{plain[:80]}@{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
+def method_title(kind: str, name: str, options: Options) -> str:
+    """What people are shown: "lama (ONNX, size=512)"."""
+    return f"{name} ({', '.join([kind, *(f'{key}={value}' for key, value in options.items())])})"
+
+
 def files_sha256(folder: Path, paths: Iterable[Path]) -> str:
     """SHA-256 over names and contents of files in a folder, whatever their order."""
     lines = sorted(f"{path.relative_to(folder).as_posix()}\0{file_sha256(path)}\n" for path in paths)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def first_line(error: BaseException) -> str:
+    """Of what a library says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -34,9 +34,10 @@ ORDERS: tuple[Order, ...] = ("image-mask", "mask-image")
 WHITES: tuple[White, ...] = ("hole", "known")
 UNDERS: tuple[Under, ...] = ("zero", "smooth")
 
+BYTES = "tensor(uint8)"
 _TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
-    "tensor(uint8)": np.uint8, "tensor(bool)": np.bool_,
+    BYTES: np.uint8,
 }  # fmt: skip
 
 
@@ -85,7 +86,7 @@ def read_convention(inputs: Sequence[Any], options: Options, where: str) -> Conv
     given = choice(options, "range", RANGES)
     if not all(p.type in _TYPES and len(p.shape) == 4 and _may_be(p.shape[0], 1) for p in inputs):
         raise _no_inpainter(inputs, where)
-    if len(inputs) == 1 and inputs[0].shape[1] == 4:
+    if len(inputs) == 1 and inputs[0].shape[1] == 4 and inputs[0].type != BYTES:
         image = mask = inputs[0]
         order = order or "mask-image"
     else:
@@ -98,7 +99,7 @@ def read_convention(inputs: Sequence[Any], options: Options, where: str) -> Conv
         image, mask = inputs if order == "image-mask" else reversed(inputs)
 
     migan = image is mask and order == "mask-image"
-    in_bytes = image.type == "tensor(uint8)"
+    in_bytes = image.type == BYTES
     if in_bytes and given not in (None, "255"):
         raise SettingsError(f"{where}: expected range=255 for a graph that takes bytes, got {given}")
     return Convention(

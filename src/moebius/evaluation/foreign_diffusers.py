@@ -22,8 +22,10 @@ from moebius.evaluation.foreign import (
     check_names,
     choice,
     files_sha256,
+    first_line,
     home_path,
     method_id,
+    method_title,
     real,
     whole,
 )
@@ -51,7 +53,7 @@ def diffusers_method(path: str | Path, *, title: str | None = None, options: Opt
 
     Args:
         path: a folder as `save_pretrained` writes it.
-        title: the folder's name by default.
+        title: the folder's name and the options by default.
         options: prompt (none by default), steps, guidance, strength, size (px, or "picture"), seed (0), mask
             ("hole" or "known" is white), device ("cuda" where there is one), dtype ("float32").
 
@@ -96,12 +98,15 @@ def diffusers_method(path: str | Path, *, title: str | None = None, options: Opt
         mask = resize_mask(hole.mask, sides)
         arguments = settings | ({"height": height, "width": width} if takes_size else {})
         generator = torch.Generator("cpu").manual_seed(seed_of(seed, hole.case.key))
-        with lock:
-            answer = pipeline(
-                image=Image.fromarray(to_bytes(resize(smooth, sides))),
-                mask_image=Image.fromarray(to_bytes(mask if white == "hole" else ~mask)),
-                generator=generator, output_type="np", **arguments,
-            ).images[0]  # (height, width, 3) in [0, 1]  # fmt: skip
+        picture = Image.fromarray(to_bytes(resize(smooth, sides)))
+        white_mask = Image.fromarray(to_bytes(mask if white == "hole" else ~mask))
+        try:
+            with lock:
+                answer = pipeline(
+                    image=picture, mask_image=white_mask, generator=generator, output_type="np", **arguments
+                ).images[0]  # (height, width, 3) in [0, 1]
+        except Exception as error:  # whatever a foreign pipeline raises
+            raise MoebiusError(f"{path}: fails at {hole.case.key}: {first_line(error)}") from error
         return to_bytes(resize(np.asarray(answer, np.float32), hole.mask.shape))
 
     identity = {
@@ -109,7 +114,8 @@ def diffusers_method(path: str | Path, *, title: str | None = None, options: Opt
         "multiple": multiple, "seed": seed, "white": white, "device": device, "dtype": dtype, **versions,
     }  # fmt: skip
     name = path.resolve().name
-    return Method(method_id("diffusers", name, options), title or f"{name} (diffusers)", fill, identity)
+    title = title or method_title("diffusers", name, options)
+    return Method(method_id("diffusers", name, options), title, fill, identity)
 
 
 def working_size(shape: tuple[int, ...], size: int | None, multiple: int) -> tuple[int, int]:
@@ -118,7 +124,7 @@ def working_size(shape: tuple[int, ...], size: int | None, multiple: int) -> tup
     Its shorter side becomes `size`, or stays for None; both are rounded to the nearest multiple.
     """
     scale = 1.0 if size is None else size / min(shape)
-    height, width = (max(round(side * scale / multiple), 1) * multiple for side in shape)
+    height, width = (max(int(side * scale / multiple + 0.5), 1) * multiple for side in shape)
     return height, width
 
 
@@ -145,9 +151,8 @@ def _read_index(path: Path) -> dict[str, Any]:
     try:
         index = json.loads((path / "model_index.json").read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: expected a diffusers pipeline, found no model_index.json to read"
-        ) from error
+        missing = "found no model_index.json to read"
+        raise InputError(f"{path}: expected a diffusers pipeline, {missing}") from error
     if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
         raise InputError(f"{path}: expected model_index.json to name a pipeline of diffusers, it does not")
     return index
@@ -160,12 +165,14 @@ def _import() -> dict[str, str]:
         import torch
         import transformers
         from diffusers import AutoPipelineForInpainting  # noqa: F401  (diffusers imports at first use)
-    except ImportError as error:
-        name = error.name or "diffusers"
-        raise MoebiusError(f"pipelines need diffusers and transformers: pip install {name}") from error
-    except RuntimeError as error:  # how both tell that something below them does not import
-        reason = str(error).strip().splitlines()[-1]
-        raise MoebiusError(f"diffusers cannot be imported: {reason}") from error
+    except (ImportError, RuntimeError) as error:  # both wrap what fails below them, in either
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        if isinstance(first, ModuleNotFoundError) and first.name:
+            needed = f"pip install {first.name}"
+            raise MoebiusError(f"pipelines need diffusers and transformers: {needed}") from error
+        raise MoebiusError(f"diffusers and transformers cannot be imported: {first_line(first)}") from error
     return {module.__name__: module.__version__ for module in (diffusers, transformers, torch)}
 
 
@@ -178,24 +185,24 @@ def _load(path: Path, index: dict[str, Any], device: str, dtype: str) -> Any:
     kind = getattr(diffusers, name, None)
     if kind is None:
         raise InputError(f"{path}: expected a pipeline of diffusers {diffusers.__version__}, got {name}")
-    loader = kind if _takes_mask(kind) else diffusers.AutoPipelineForInpainting
-    unchecked = (
-        {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in index else {}
-    )
+    takes_mask = {"image", "mask_image"} <= inspect.signature(kind.__call__).parameters.keys()
+    loader = kind if takes_mask else diffusers.AutoPipelineForInpainting
     number = getattr(torch, dtype)
+    settings: dict[str, Any] = {} if dtype == "float32" else {"dtype": number}
+    if "safety_checker" in index:
+        settings |= {"safety_checker": None, "requires_safety_checker": False}
     try:
         with _without_progress_bars():
-            pipeline = loader.from_pretrained(str(path), local_files_only=True, dtype=number, **unchecked)
+            pipeline = loader.from_pretrained(str(path), local_files_only=True, **settings)
     except Exception as error:  # whatever a missing, damaged or foreign part of a pipeline raises
-        if loader is not kind and "can't find a pipeline" in str(error):
-            raise InputError(
-                f"{path}: expected a pipeline that takes image and mask_image, got {name}"
-            ) from error
-        raise InputError(f"{path}: {name} cannot be loaded: {_reason(error)}") from error
+        if not takes_mask and "can't find a pipeline" in str(error):
+            wanted = "a pipeline that takes image and mask_image"
+            raise InputError(f"{path}: expected {wanted}, got {name}") from error
+        raise InputError(f"{path}: {name} cannot be loaded: {first_line(error)}") from error
     pipeline.set_progress_bar_config(disable=True)
     try:
         pipeline = pipeline.to(device)
-        # diffusers before 0.42 does not know from_pretrained's dtype; where it does, a cast is warned of.
+        # Older versions of diffusers pass over `dtype` above; where they do not, a cast would be warned of.
         return pipeline if pipeline.dtype == number else pipeline.to(number)
     except (RuntimeError, AssertionError) as error:
         raise DeviceError(f"device: expected one that torch can use here, got {device!r}") from error
@@ -205,10 +212,6 @@ def _best_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _takes_mask(kind: Any) -> bool:
-    return {"image", "mask_image"} <= inspect.signature(kind.__call__).parameters.keys()
 
 
 @contextmanager
@@ -236,9 +239,8 @@ def _files(path: Path) -> list[Path]:
 def _native_size(pipeline: Any) -> int | None:
     """The side of the squares that the pipeline was trained on, px; None = it does not say."""
     network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
-    side = getattr(pipeline, "default_sample_size", None) or getattr(
-        network and network.config, "sample_size", 0
-    )
+    side = getattr(pipeline, "default_sample_size", None)
+    side = side or getattr(network and network.config, "sample_size", None)
     if isinstance(side, list | tuple):
         side = min(side)
     return int(side) * int(getattr(pipeline, "vae_scale_factor", 1)) if side else None
@@ -249,7 +251,3 @@ def _multiple(pipeline: Any) -> int:
     processor = getattr(pipeline, "image_processor", None)
     factor = processor.config.vae_scale_factor if processor else getattr(pipeline, "vae_scale_factor", 8)
     return math.lcm(8, int(factor))
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

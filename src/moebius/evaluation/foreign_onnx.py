@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from moebius.errors import InputError
 from moebius.evaluation.classical import to_bytes
-from moebius.evaluation.foreign import Options, home_path, method_id
+from moebius.evaluation.foreign import Options, first_line, home_path, method_id, method_title
 from moebius.evaluation.foreign_convention import (
     Convention,
     Range,
@@ -45,7 +45,7 @@ def onnx_method(path: str | Path, *, title: str | None = None, options: Options 
 
     Args:
         path: the file; its external data, if any, lies where it says.
-        title: the file's name by default.
+        title: the file's name and the options by default.
         options: what its inputs do not tell: size, multiple, order, range, mask, under, output; see
             `foreign_convention`.
 
@@ -66,7 +66,8 @@ def onnx_method(path: str | Path, *, title: str | None = None, options: Options 
         "convention": asdict(graph.convention),
         "library": f"onnxruntime {ort.__version__}",
     }
-    return Method(method_id("onnx", path.stem, options), title or f"{path.stem} (ONNX)", fill, identity)
+    title = title or method_title("ONNX", path.stem, options)
+    return Method(method_id("onnx", path.stem, options), title, fill, identity)
 
 
 class Graph:
@@ -200,6 +201,5 @@ def _open(path: Path) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what onnxruntime says, without the code before it."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", line)
+    """What onnxruntime says, without the code before it."""
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first_line(error))

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,13 +14,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from moebius.evaluation.page.markup import holes_of
+from moebius.evaluation.page.naming import Point, name_points
 from moebius.evaluation.page.svg import (
     INKS,
+    LETTER,
     PALETTE,
     WIDTH,
     add_axes,
     figure_of,
     fixed_ticks,
+    lettering,
     own_settings,
     write_svg,
 )
@@ -32,7 +35,6 @@ ALL = "all"
 IDEALS = {"one": 1.0, "zero": 0.0, "half": 0.5}
 """What a metric should be, where neither high nor low is best."""
 _MARKERS = "os^Dv<>"  # 7: with 6 colours, 42 methods look different
-_LETTER = 6.0  # px, of text at 11 px; the reader's font is unknown, so this is on the wide side
 _HEAD, _LINE, _FOOT = 20, 15, 28  # px: a family's title, a method's line, the axis and a gap
 _LEAST_PHOTOS = 5  # in a bin of areas
 
@@ -69,17 +71,6 @@ class Look:
     def dot(self) -> dict[str, Any]:
         size = 6.5 if self.emphasis == "main" else 5.0
         return {"marker": self.marker, "markersize": size, "markeredgewidth": 0, "color": self.ink}
-
-
-class _Point(NamedTuple):
-    """A dot with its bar and its name; rank 0 chooses its place first."""
-
-    x: float
-    y: float
-    low: float
-    high: float
-    name: str
-    rank: int
 
 
 class Plots:
@@ -120,23 +111,23 @@ class Plots:
         if not blocks:
             return None
         names = [self.names[method] for block in blocks.values() for method, _ in block]
-        left = 22 + round(_LETTER * max(map(len, names)))
+        left = 22 + round(LETTER * max(map(len, names)))
         heights = [_HEAD + _LINE * len(block) + _FOOT for block in blocks.values()]
         figure = figure_of(sum(heights))
         for i, (family, block) in enumerate(blocks.items()):
             foot = sum(heights[i + 1 :])
             axes = add_axes(figure, left=left, bottom=foot + _FOOT, top=foot + heights[i] - _HEAD, grid="x")
             axes.set_ylim(len(block) - 0.5, -0.5)
-            for line, (method, number) in enumerate(block):
+            for line, (method, found) in enumerate(block):
                 look, side = self._looks[method], axes.get_yaxis_transform()
-                axes.plot([number["low"], number["high"]], [line, line], **look.line | {"linestyle": "-"})
-                axes.plot([number["mean"]], [line], **look.dot | {"zorder": 5})
-                words = {"ha": "right", "va": "center", **_lettering(look.emphasis == "main")}
+                axes.plot([found["low"], found["high"]], [line, line], **look.line | {"linestyle": "-"})
+                axes.plot([found["mean"]], [line], **look.dot | {"zorder": 5})
+                words = {"ha": "right", "va": "center", **lettering(look.emphasis == "main")}
                 axes.text(-0.03, line, self.names[method], transform=side, **words)
             _ideal(axes, metric, "v")
             axes.yaxis.set_major_locator(NullLocator())
             top = (foot + heights[i] - _HEAD / 2) / sum(heights)
-            figure.text(2 / WIDTH, top, holes_of(family), va="center", **_lettering(True))
+            figure.text(2 / WIDTH, top, holes_of(family), va="center", **lettering(True))
         return write_svg(figure, f"families {metric['name']}", f"{metric['title']} by family of holes")
 
     @own_settings()
@@ -174,12 +165,12 @@ class Plots:
             axes.plot([at], [number["mean"]], **look.dot | {"zorder": 5})
             rank = 0 if look.emphasis == "main" else 1
             points.append(
-                _Point(at, number["mean"], number["low"], number["high"], self.names[cost["method"]], rank)
+                Point(at, number["mean"], number["low"], number["high"], self.names[cost["method"]], rank)
             )
         _seconds(axes, [point.x for point in points])
         _ideal(axes, metric, "h")
         axes.margins(y=0.15)
-        _name_points(axes, points)
+        name_points(axes, points)
         axes.set_xlabel("seconds for one fill")
         return write_svg(figure, f"time {metric['name']}", f"{metric['title']} against the time of a fill")
 
@@ -291,10 +282,6 @@ def _only_marker(look: Look) -> dict[str, Any]:
     return {name: value for name, value in look.dot.items() if name != "color"}
 
 
-def _lettering(strong: bool) -> dict[str, Any]:
-    return {"weight": "bold" if strong else "normal", "color": INKS["ink" if strong else "soft"]}
-
-
 def _ideal(axes: Axes, metric: Mapping[str, Any], way: Literal["h", "v"]) -> None:
     """A line at the value to be at, for metrics that have one."""
     if metric["best"] in IDEALS:
@@ -309,31 +296,3 @@ def _seconds(axes: Axes, seconds: Sequence[float]) -> None:
     axes.set_xlim(low, high)
     places = [m * 10.0**p for p in range(-6, 7) for m in (1, 2, 5) if low <= m * 10.0**p <= high]
     fixed_ticks(axes, places if len(places) <= 7 else [x for x in places if f"{x:e}"[0] == "1"])
-
-
-def _name_points(axes: Axes, points: Sequence[_Point]) -> None:
-    """Write each name beside its dot or at an end of its bar, where it hides nothing, as far as possible."""
-    axes.set_ylim(axes.get_ylim())  # from here on nothing moves
-    frame = axes.get_window_extent()
-    place = axes.transData.transform
-    spots = [(*place((p.x, p.y)), place((p.x, p.low))[1], place((p.x, p.high))[1]) for p in points]
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y, *_ in spots]
-    taken += [(x - 2, low, x + 2, high) for x, _, low, high in spots]
-    for point, (x, y, low, high) in sorted(zip(points, spots, strict=True), key=lambda pair: pair[0].rank):
-        width = _LETTER * len(point.name)
-        lefts = x - width / 2, x, x - width
-        offers = [(x + 8, y), (x - 8 - width, y)]
-        offers += [(left, end) for up in (9, 22, 35) for end in (high + up, low - up) for left in lefts]
-        boxes = [(left, middle - 6, left + width, middle + 6) for left, middle in offers]
-        inside = [
-            b for b in boxes if frame.x0 <= b[0] and b[2] <= WIDTH and frame.y0 <= b[1] and b[3] <= frame.y1
-        ]
-        free = [box for box in inside if not any(_overlap(box, other) for other in taken)]
-        box = (free or inside or boxes)[0]
-        taken.append(box)
-        at = axes.transData.inverted().transform((box[0], (box[1] + box[3]) / 2))
-        axes.text(*at, point.name, va="center", zorder=6, **_lettering(point.rank == 0))
-
-
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -173,7 +173,8 @@ def _glance(results: Mapping[str, Any]) -> Markup:
     verdict = tables.glance(results)
     text = (
         "Better and worse: the 95 % interval of the difference (main method minus the other, on the same photos) "
-        "does not hold zero. Among equals, one in twenty would do so by chance, and metrics overlap: "
+        "does not hold zero; for two that lie on different sides of an ideal value, the intervals of their "
+        "distances from it do not meet. Among equals, one in twenty would differ by chance, and metrics overlap: "
         "look for patterns, not for single signs."
     )
     return join([verdict, tag("p", text, class_="note")]) if results["differences"] else verdict

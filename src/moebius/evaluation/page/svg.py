@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -28,6 +28,13 @@ RIGHT = 14
 _VARIABLES = ("ink", "soft", "line", "main", "reference", *(f"m{i}" for i in range(1, PALETTE + 1)))
 INKS = {name: f"#0000{i:02x}" for i, name in enumerate(_VARIABLES, 1)}
 """Colours to draw with: stand-ins, each for a CSS variable."""
+LETTER = 6.0
+"""Width of text at 11 px, px a letter: the reader's font is unknown, so this is on the wide side."""
+
+
+def lettering(strong: bool) -> dict[str, Any]:
+    """How text is set."""
+    return {"weight": "bold" if strong else "normal", "color": INKS["ink" if strong else "soft"]}
 
 
 @contextmanager

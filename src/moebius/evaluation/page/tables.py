@@ -43,9 +43,11 @@ def glance(results: Mapping[str, Any]) -> Markup:
         for one in results["differences"]
         if one["method"] == results["main"]
     }
-    rivals = [method for method in rivals if any(against == method["id"] for _, against, _ in found)]
     if not rivals:
         return tag("p", "One method alone: there is nothing to compare it with.", class_="prose")
+    rivals = [method for method in rivals if any(against == method["id"] for _, against, _ in found)]
+    if not rivals:
+        return tag("p", "No differences between methods were measured.", class_="prose")
     families = list(dict.fromkeys(family for family, _, _ in found))
     return tag("div", *(_matrix(results, found, family, rivals) for family in families), data_switch="holes")
 
@@ -173,17 +175,20 @@ def _best(
     cells: Sequence[Mapping[str, Any]], methods: Mapping[str, Mapping[str, Any]], metric: Mapping[str, Any]
 ) -> set[str]:
     """Ids of the best methods, references apart; several where the shown numbers are equal, none where all are."""
-    loss = {"high": lambda v: -v, "low": lambda v: v}.get(
-        metric["best"], lambda v: abs(v - IDEALS[metric["best"]])
-    )
     values = {
-        cell["method"]: round(loss(cell["metrics"][metric["name"]]["mean"]), metric["digits"])
+        cell["method"]: round(
+            _loss(cell["metrics"][metric["name"]]["mean"], metric["best"]), metric["digits"]
+        )
         for cell in cells
         if metric["name"] in cell["metrics"] and methods[cell["method"]]["kind"] != "reference"
     }
     if len(set(values.values())) < 2:
         return set()
     return {method for method, value in values.items() if value == min(values.values())}
+
+
+def _loss(value: float, best: str) -> float:
+    return {"high": -value, "low": value}.get(best, abs(value - IDEALS.get(best, 0.0)))
 
 
 def cost(results: Mapping[str, Any]) -> Markup:
