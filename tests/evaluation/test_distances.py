@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import scipy.linalg
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from moebius.evaluation.distances import (
     BLOCKS,
@@ -23,6 +25,13 @@ from moebius.evaluation.distances import (
 )
 
 Floats = NDArray[np.float64]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small matrices are not worth two, and on a busy machine two wait for each other."""
+    with threadpool_limits(1):
+        yield
 
 
 def normal(seed: int, rows: int, width: int) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,15 @@ from moebius.networks.mobilenet import CLASSES, DESCRIPTOR, Convolution, MobileN
 
 BESIDE = Path(__file__).parents[3] / "shared" / "data"
 FILE = "mobilenetv2_int8.safetensors"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small pictures are not worth two, and on a busy machine two wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

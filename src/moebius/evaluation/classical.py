@@ -24,8 +24,6 @@ OPENCV_RADIUS = 3
 """Pixels around a missing one that OpenCV's methods look at; what most users of them set."""
 PATCH_RADIUS = 3
 """Of PatchMatch's patches, 7 x 7 px; what its examples set."""
-KERNEL_RADIUS = 2
-"""Of the biharmonic operator, px."""
 SEED = 0
 """Of PatchMatch's search; each fill starts from it anew."""
 
@@ -55,25 +53,14 @@ def navier_stokes() -> Method:
 
 
 def biharmonic() -> Method:
-    """scikit-image's biharmonic fill, computed in float32; its time grows with the hole, and steeply.
-
-    For holes within 2 px of the picture's border scikit-image (to 0.26 at least) builds its matrix from memory that
-    nobody has written to, and gives another picture each time, or none. So the picture gets a frame of 2 known
-    pixels first: the smooth fill's, where the hole reaches the border.
-    """
+    """scikit-image's biharmonic fill, computed in float32; its time grows with the hole, and steeply."""
     restoration = _library("skimage.restoration", "scikit-image", "biharmonic")
 
     def fill(hole: Hole) -> Pixels:
-        smooth = push_pull(to_picture(hole.pixels), hole.mask)
-        emptied = np.where(hole.mask[..., None], np.float32(0), smooth)
-        frame = ((KERNEL_RADIUS, KERNEL_RADIUS), (KERNEL_RADIUS, KERNEL_RADIUS))
-        inner = (slice(KERNEL_RADIUS, -KERNEL_RADIUS),) * 2
-        framed = np.pad(smooth, (*frame, (0, 0)), mode="edge")
-        framed[inner] = emptied
-        filled = restoration.inpaint_biharmonic(framed, np.pad(hole.mask, frame), channel_axis=-1)
-        return to_bytes(filled[inner])
+        emptied = to_picture(hole.emptied)
+        return to_bytes(restoration.inpaint_biharmonic(emptied, hole.mask, channel_axis=-1))
 
-    identity = {"library": f"scikit-image {version('scikit-image')}", "frame": KERNEL_RADIUS}
+    identity = {"library": f"scikit-image {version('scikit-image')}"}
     return Method("biharmonic", "biharmonic (scikit-image)", fill, identity)
 
 

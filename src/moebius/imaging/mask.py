@@ -123,7 +123,7 @@ def _from_array(array: AnyArray) -> Mask:
     if array.ndim != 2:
         raise MaskError(f"mask: expected an array (H, W) or a uint8 image, got {array.shape} {array.dtype}")
     if array.dtype == bool:
-        return array.copy()
+        return _plain(array)
     low, high = (array.min(), array.max()) if array.size else (0, 0)
     if np.issubdtype(array.dtype, np.floating):
         if not (low >= 0 and high <= 1):  # also false for NaN
@@ -155,7 +155,7 @@ def _white(image: Image.Image) -> Mask:
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         return _white_with_alpha(image.convert("RGBA"))
     if image.mode == "1":
-        return np.array(image)
+        return _plain(np.asarray(image))
     if image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
     return _half_white(np.asarray(image.convert("L")), 255)
@@ -170,6 +170,11 @@ def _white_with_alpha(image: Image.Image) -> Mask:
     on_black = Image.new("RGBA", image.size, (0, 0, 0, 255))
     on_black.alpha_composite(image)
     return _half_white(np.asarray(on_black.convert("L")), 255)
+
+
+def _plain(mask: Mask) -> Mask:
+    """A copy whose True is the byte 1: Pillow's 1-bit images come as 255, which compiled code takes for a number."""
+    return np.ascontiguousarray(mask).view(np.uint8) != 0
 
 
 def _half_white(values: AnyArray, white: int) -> Mask:
