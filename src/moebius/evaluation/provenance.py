@@ -28,9 +28,25 @@ _MEASURING = (
     "evaluation/ring.py",
 )
 """The source that every row depends on."""
-_FILLING = ("engines", "networks", "pipeline", "sampling", "settings.py", "evaluation/models.py")
+_FILLING = (
+    "engines",
+    "networks",
+    "pipeline",
+    "sampling",
+    "settings.py",
+    "evaluation/models.py",
+    "evaluation/variants.py",
+)
 """And what the rows of our own models depend on besides."""
-_PEERS = ("evaluation/classical.py", "evaluation/peers.py")
+_PEERS = (
+    "evaluation/classical.py",
+    "evaluation/foreign.py",
+    "evaluation/foreign_convention.py",
+    "evaluation/foreign_diffusers.py",
+    "evaluation/foreign_onnx.py",
+    "evaluation/foreign_results.py",
+    "evaluation/peers.py",
+)
 _LIBRARIES = (
     "numpy",
     "Pillow",
