@@ -162,8 +162,8 @@ def test_killed_runs_go_on(request_: Request, tmp_path: Path) -> None:
     """A real process, SIGKILL at a bad moment, the same command again."""
     evaluate_request(request_)
     program = [
-        sys.executable, "-c", "from moebius.cli import main; main()", "evaluate", "--data", str(request_.data), "--features",
-        str(request_.features), "--model", request_.models[0], "--peer", "telea", "--peer", "push-pull",
+        sys.executable, "-c", "from moebius.cli import main; main()", "evaluate", "--data", str(request_.data),
+        "--features", str(request_.features), "--model", request_.models[0], "--peer", "telea", "--peer", "push-pull",
         "--out", str(tmp_path / "killed"), "--seeds", "2", "--no-cost", "--no-report", "--workers", "1",
     ]  # fmt: skip
     process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

@@ -43,7 +43,7 @@ def test_what_a_request_says() -> None:
     assert parse_model("nano").id == "nano"
     assert parse_model("nano:context=1.5,cascade=64+128").entry["cascade"] == (64, 128)
     assert parse_model("C:/models/mine").name == "C:/models/mine"
-    with pytest.raises(InputError, match="size, cascade, .*got 'stops'"):
+    with pytest.raises(InputError, match=r"size, cascade, .*got 'stops'"):
         parse_model("nano:stops=2")
     with pytest.raises(InputError, match="whole number for size, got 'big'"):
         parse_model("nano:size=big")

@@ -239,7 +239,9 @@ def test_true_is_the_byte_one(mode: str) -> None:
     """Pillow hands out 1-bit images as booleans of byte 255, which scipy and others read as a number."""
     drawn = Image.new("L", (8, 4))
     drawn.paste(255, (2, 1, 5, 3))
-    image = drawn.convert("I").point(lambda v: v * 257).convert("I;16") if mode == "I;16" else drawn.convert(mode)
+    image = (
+        drawn.convert("I").point(lambda v: v * 257).convert("I;16") if mode == "I;16" else drawn.convert(mode)
+    )
     for source in (image, np.asarray(drawn.convert("1"))):
         mask = read_mask(source, size=(8, 4))
         assert sorted(np.unique(mask.view(np.uint8))) == [0, 1]

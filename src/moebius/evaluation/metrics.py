@@ -130,8 +130,7 @@ class Similarity:
         c1, c2 = np.float32(0.01**2), np.float32(0.03**2)
         above = (2 * mean * self._mean + c1) * (2 * covariance + c2)
         below = (mean * mean + self._mean * self._mean + c1) * (variance + self._variance + c2)
-        similarity: NDArray[np.float32] = above / below
-        return similarity
+        return np.asarray(above / below, np.float32)
 
 
 def whole_ssim(similarity: NDArray[np.float32]) -> float:
@@ -164,7 +163,8 @@ def laplacian(image: Picture) -> Picture:
     """|sum of the four neighbours - 4 pixel|, (H, W, C); the border is held."""
     held = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
     neighbours = held[:-2, 1:-1] + held[2:, 1:-1] + held[1:-1, :-2] + held[1:-1, 2:]
-    return np.abs(neighbours - 4 * image)
+    steps: Picture = np.abs(neighbours - 4 * image)
+    return steps
 
 
 def without_rim(mask: Mask) -> Mask:

@@ -53,8 +53,10 @@ class ModelRequest:
 
     @property
     def id(self) -> str:
-        """What it is called in tables and files."""
+        """What it is called in tables and files; the seed only where it is not 0."""
         shown = {**self.engine, **self.entry, **self.settings}
+        if shown.get("seed") == 0:
+            del shown["seed"]
         name = self.name.rstrip("/").rsplit("/", 1)[-1]
         options = ",".join(f"{key}={_plain(value)}" for key, value in shown.items())
         return f"{name}:{options}" if options else name

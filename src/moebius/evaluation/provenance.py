@@ -20,6 +20,7 @@ _MEASURING = (
     "imaging",
     "networks/mobilenet.py",
     "networks/perceptual.py",
+    "evaluation/feature_loading.py",
     "evaluation/features.py",
     "evaluation/holes.py",
     "evaluation/judge.py",

@@ -73,4 +73,5 @@ def _columns(rows: Sequence[Row]) -> list[str]:
 
 def _flat(row: Row) -> dict[str, Any]:
     values = asdict(row)
-    return values | values.pop("metrics")
+    metrics: dict[str, float] = values.pop("metrics")
+    return {**values, **metrics}

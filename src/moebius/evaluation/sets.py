@@ -1,19 +1,19 @@
 """Distances between whole sets of pictures: of the fills to the same photos' truth, for any part of the holes.
 
-Fréchet distances compare paired sets and are 0 for perfect fills; kernel distances compare the fills of one half of
-the photos with the truth of the other half, as for sets that share no photo. Photos, not holes, are left out for the
-intervals.
+Fréchet distances compare paired sets and are 0 for perfect fills; kernel distances compare no picture with its own
+photo, as if the sets shared none. For the intervals photos are left out, not holes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moebius.evaluation.distances import (
+    NORMAL_95,
     PairedFrechet,
     PairedKid,
     frechet,
@@ -29,11 +29,13 @@ from moebius.evaluation.statistics import Estimate
 
 Features = NDArray[np.float32]
 Index = NDArray[np.intp]
+Replicates = tuple[float, NDArray[np.float64]]
+"""A distance, and the same without each block of photos."""
 
 FEW = 8
 """Photos below which a set is none."""
 MANY = 4000
-"""Holes above which distances are computed from the descriptors each time."""
+"""Holes above which products of all with all would not fit into memory."""
 NAMES = {"mobilenetv2": ("fd_mobilenetv2", "kid_mobilenetv2"), "inception": ("fid", "kid")}
 """Fréchet and kernel distance by network."""
 
@@ -49,11 +51,13 @@ class SetStatistics:
     def __init__(
         self, keys: Sequence[tuple[str, str]], fills: Mapping[str, Features], truths: Mapping[str, Features]
     ):
-        self._keys = {key: place for place, key in enumerate(keys)}
-        self._measures: dict[str, Callable[[Index, Sequence[str]], float]] = {}
-        for network, fill in fills.items():
-            self._add(network, fill, truths[network])
-        self._known: dict[tuple[str, Any], tuple[float, NDArray[np.float64]]] = {}
+        self._places = {key: place for place, key in enumerate(keys)}
+        self._photos = np.unique([photo for photo, _ in keys], return_inverse=True)[1]
+        self._fills, self._truths = fills, truths
+        self._measures: dict[str, Callable[[Index], float]] = {}
+        for network in fills:
+            self._measures |= dict(zip(NAMES[network], self._distances(network), strict=True))
+        self._known: dict[tuple[str, tuple[int, ...]], Replicates] = {}
 
     @classmethod
     def of_methods(
@@ -71,63 +75,69 @@ class SetStatistics:
 
     def estimates(self, rows: Sequence[Row]) -> dict[str, Estimate]:
         """Each distance over these holes of the method, with its interval."""
-        return {name: _interval(*self._jackknife(name, rows)) for name in self._possible(rows)}
+        index = self._index(rows)
+        found = {name: _interval(*self._replicates(name, index)) for name in self._possible(index)}
+        return found | self._separability(index)
 
     def differences(self, other: SetStatistics, rows: Sequence[Row]) -> dict[str, Estimate]:
         """Each distance minus the other method's over the same holes, with its interval."""
+        index = self._index(rows)
         found = {}
-        for name in self._possible(rows):
-            value, without = self._jackknife(name, rows)
-            their_value, theirs_without = other._jackknife(name, rows)
-            found[name] = _interval(value - their_value, without - theirs_without)
+        for name in self._possible(index):
+            (value, without), (theirs, theirs_without) = (
+                each._replicates(name, index) for each in (self, other)
+            )
+            found[name] = _interval(value - theirs, without - theirs_without)
         return found
 
-    def _add(self, network: str, fills: Features, truths: Features) -> None:
-        name, kernel_name = NAMES[network]
+    def _distances(self, network: str) -> tuple[Callable[[Index], float], Callable[[Index], float]]:
+        fills, truths = self._fills[network], self._truths[network]
         if len(fills) <= MANY:
             paired, kernel = PairedFrechet(fills, truths), PairedKid(fills, truths)
-            self._measures[name] = lambda index, photos: paired.value(index)
-            self._measures[kernel_name] = lambda index, photos: _across_halves(kernel.value, index, photos)
-        else:  # products of all with all would not fit into memory
-            self._measures[name] = lambda index, photos: frechet(fills[index], truths[index])
-            self._measures[kernel_name] = lambda index, photos: _across_halves(
-                lambda i, j: kid(fills[_thinned(i)], truths[_thinned(j)]), index, photos
-            )
-        if network == "inception":
-            for place, each in enumerate(("uids", "pids")):
-                self._measures[each] = lambda index, photos, place=place: separability(  # type: ignore[misc]
-                    truths[index], fills[index]
-                )[place]
+            return paired.value, lambda index: kernel.apart(index, self._photos[index].tolist())
+        return (
+            lambda index: frechet(fills[index], truths[index]),
+            partial(_across_halves, fills, truths, self._photos),
+        )
 
-    def _possible(self, rows: Sequence[Row]) -> list[str]:
-        return list(self._measures) if len({row.photo for row in rows}) >= FEW else []
+    def _index(self, rows: Sequence[Row]) -> Index:
+        return np.array([self._places[row.photo, row.family] for row in rows], np.intp)
 
-    def _jackknife(self, name: str, rows: Sequence[Row]) -> tuple[float, NDArray[np.float64]]:
-        """The distance over all of these holes, and without each block of photos."""
-        photos = [row.photo for row in rows]
-        part = name, tuple((row.photo, row.family) for row in rows)
-        if part not in self._known:
+    def _possible(self, index: Index) -> list[str]:
+        return list(self._measures) if len(np.unique(self._photos[index])) >= FEW else []
+
+    def _replicates(self, name: str, index: Index) -> Replicates:
+        key = name, tuple(index.tolist())
+        if key not in self._known:
             measure = self._measures[name]
-            index = np.array([self._keys[row.photo, row.family] for row in rows])
-            without = []
-            for left_out in jackknife_blocks(photos):
-                kept = np.setdiff1d(np.arange(len(rows)), left_out)
-                without.append(measure(index[kept], [photos[place] for place in kept]))
-            self._known[part] = measure(index, photos), np.array(without)
-        return self._known[part]
+            blocks = jackknife_blocks(self._photos[index].tolist())
+            without = [measure(np.delete(index, block)) for block in blocks]
+            self._known[key] = measure(index), np.array(without)
+        return self._known[key]
+
+    def _separability(self, index: Index) -> dict[str, Estimate]:
+        """U-IDS and P-IDS; with fewer pictures than features they say nothing, and are left out.
+
+        The intervals are those of shares of so many pictures. The classifier is not fitted anew for them.
+        """
+        found: dict[str, Estimate] = {}
+        fills = self._fills.get("inception")
+        if fills is not None and len(index) > 2 * fills.shape[1]:
+            shares = separability(self._truths["inception"][index], fills[index])
+            for name, share, count in zip(
+                ("uids", "pids"), shares, (2 * len(index), len(index)), strict=True
+            ):
+                error = NORMAL_95 * float(np.sqrt(share * (1 - share) / count))
+                found[name] = Estimate(round(share, 6), round(share - error, 6), round(share + error, 6))
+        return found
 
 
 def _interval(value: float, without: NDArray[np.float64]) -> Estimate:
     return Estimate(*(round(number, 6) for number in jackknife_estimate(value, without)))
 
 
-def _thinned(index: Index) -> Index:
-    """At most `MANY` rows, evenly spread."""
-    return index[:: -(-len(index) // MANY)]
-
-
-def _across_halves(kernel: Callable[[Index, Index], float], index: Index, photos: Sequence[str]) -> float:
-    """Fills of every other photo against the truth of the rest, both ways."""
-    order = {photo: place for place, photo in enumerate(dict.fromkeys(photos))}
-    odd = np.array([order[photo] % 2 == 1 for photo in photos])
-    return (kernel(index[odd], index[~odd]) + kernel(index[~odd], index[odd])) / 2
+def _across_halves(fills: Features, truths: Features, photos: Index, index: Index) -> float:
+    """Fills of every other photo against the truth of the rest, both ways; at most `MANY` of each."""
+    odd, even = index[photos[index] % 2 == 1], index[photos[index] % 2 == 0]
+    odd, even = (half[:: -(-len(half) // MANY)] for half in (odd, even))
+    return (kid(fills[odd], truths[even]) + kid(fills[even], truths[odd])) / 2

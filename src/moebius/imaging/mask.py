@@ -174,7 +174,7 @@ def _white_with_alpha(image: Image.Image) -> Mask:
 
 def _plain(mask: Mask) -> Mask:
     """A copy whose True is the byte 1: Pillow's 1-bit images come as 255, which compiled code takes for a number."""
-    return np.ascontiguousarray(mask).view(np.uint8) != 0
+    return np.asarray(np.ascontiguousarray(mask).view(np.uint8) != 0)
 
 
 def _half_white(values: AnyArray, white: int) -> Mask:
