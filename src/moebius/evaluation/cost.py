@@ -152,7 +152,6 @@ def _serve(name: str, path: str) -> None:
             "seconds": time.perf_counter() - wall,
             "cpu": time.process_time() - processor,
             "peak_mb": _peak_mb(),
-            / (1 << (20 if sys.platform == "darwin" else 10)),
         }
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
@@ -164,7 +163,9 @@ def _peak_mb() -> float:
     if status.exists():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
         return int(lines["VmHWM"].split()[0]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << (20 if sys.platform == "darwin" else 10))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1 << (20 if sys.platform == "darwin" else 10)
+    )
 
 
 def as_json(costs: Sequence[Cost]) -> list[dict[str, Any]]:
