@@ -25,7 +25,7 @@ from moebius.errors import MoebiusError
 from moebius.evaluation.holes import Case, Hole
 from moebius.evaluation.opening import MethodName
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 @dataclass(frozen=True)

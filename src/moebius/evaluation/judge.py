@@ -26,7 +26,10 @@ from moebius.evaluation.metrics import (
 from moebius.evaluation.removal import object_left, returns
 from moebius.evaluation.ring import REACH, Ring
 from moebius.evaluation.store import Measured
-from moebius.imaging import Box, distance_outside, push_pull
+from moebius.imaging import Box, distance_outside, push_pull, resize
+
+DESCRIBED = 256
+"""Side of the crop that MobileNetV2 describes, px."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Judge:
 
     def _against_truth(self, image: Picture) -> dict[str, float]:
         three = image, self._truth, self._mask
-        everywhere = np.ones_like(self._mask)
+        everywhere = ...  # numpy's way to say so: every pixel, without a copy
         similarity = self._similarity(image)
         numbers = {
             "psnr": masked_psnr(*three),
@@ -122,7 +125,7 @@ class Judge:
         numbers = {"returns": returns(image, self._truth, self._smooth, self._mask)}
         network = self._networks.descriptors.get("mobilenetv2")
         if network is not None:
-            seen = [network.classes(self._cropped(x)) for x in (image, self._truth, self._smooth)]
+            seen = [network.classes(self._small_crop(x)) for x in (image, self._truth, self._smooth)]
             left = object_left(*seen)
             numbers |= {} if left is None else {"object_left": left}
         return numbers
@@ -130,9 +133,13 @@ class Judge:
     def _descriptors(self, image: Picture) -> dict[str, Any]:
         """MobileNetV2 looks at the crop, which is where fills differ; Inception at the whole, as published."""
         return {
-            name: network(self._cropped(image) if name == "mobilenetv2" else image)
+            name: network(self._small_crop(image) if name == "mobilenetv2" else image)
             for name, network in self._networks.descriptors.items()
         }
+
+    def _small_crop(self, image: Picture) -> Picture:
+        """The square around the hole at `DESCRIBED` px: about the size that MobileNetV2 was trained at."""
+        return resize(self._cropped(image), (DESCRIBED, DESCRIBED))
 
     def _cropped(self, image: Picture) -> Picture:
         return np.ascontiguousarray(image[self._crop.slices])

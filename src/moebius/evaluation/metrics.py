@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import Literal
 
 import numpy as np
@@ -72,14 +73,14 @@ METRICS = (
     Metric("diversity", "diversity", "high", 3, "crop", "Mean LPIPS-squeeze between fills of different seeds."),
     Metric(
         "fd_mobilenetv2", "FD-MobileNetV2", "low", 1, "set",
-        "Fréchet distance of MobileNetV2 features, crops against the same photos' crops; not FID.", True,
+        "Fréchet distance of MobileNetV2 features of crops at 256 px, fills against the same photos; not FID.", True,
     ),
     Metric(
         "kid_mobilenetv2", "KID-MobileNetV2", "low", 3, "set",
-        "Kernel distance of the same features, each half of the photos against the other half's truth.",
+        "Kernel distance of the same features, as for sets that share no photo.",
     ),
     Metric("fid", "FID", "low", 2, "set", "Fréchet distance of Inception features of whole pictures."),
-    Metric("kid", "KID", "low", 4, "set", "Kernel distance of Inception features, halves against halves."),
+    Metric("kid", "KID", "low", 4, "set", "Kernel distance of Inception features, as for sets that share no photo."),
     Metric("uids", "U-IDS", "high", 3, "set", "Share of pictures on the wrong side of a linear classifier."),
     Metric("pids", "P-IDS", "high", 3, "set", "Share of fills that it finds more real than their truth."),
 )  # fmt: skip
@@ -99,13 +100,13 @@ def to_pixels(picture: Picture) -> Pixels:
     return pixels
 
 
-def masked_mae(image: Picture, truth: Picture, hole: Mask) -> float:
-    """Mean absolute difference inside the hole, over pixels and channels; 0 = equal, 1 = black for white."""
+def masked_mae(image: Picture, truth: Picture, hole: Mask | EllipsisType) -> float:
+    """Mean absolute difference inside the hole (... = everywhere), over pixels and channels, 0 to 1; 0 = equal."""
     return float(np.abs(image[hole] - truth[hole]).mean(dtype=np.float64))
 
 
-def masked_psnr(image: Picture, truth: Picture, hole: Mask) -> float:
-    """Peak signal-to-noise ratio inside the hole, dB: -10 log10(mean squared error), at most `MAX_PSNR`."""
+def masked_psnr(image: Picture, truth: Picture, hole: Mask | EllipsisType) -> float:
+    """Peak signal-to-noise ratio inside the hole (... = everywhere), dB: -10 log10(MSE), at most `MAX_PSNR`."""
     error = float(np.square(image[hole] - truth[hole]).mean(dtype=np.float64))
     return min(-10 * math.log10(error), MAX_PSNR) if error > 0 else MAX_PSNR
 

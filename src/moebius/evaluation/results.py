@@ -33,7 +33,7 @@ from moebius.imaging import Box, atomic_file
 
 FORMAT = 2
 HOLE_COLOUR = (255, 0, 255)
-SHOWN = 3
+SHOWN = 2
 """Best and as many worst cases of each mask family in the report."""
 KEY_METRICS = ("mae", "lpips_crop", "fd_mobilenetv2", "ring_tone", "returns", "object_left")
 """Which differences are told in Markdown."""

@@ -25,7 +25,7 @@ from moebius.evaluation.rows import Row
 from moebius.evaluation.store import Measured, Store
 
 STORE = "measured.sqlite"
-DIVERSE_PHOTOS = 12
+DIVERSE_PHOTOS = 8
 """Photos, evenly spread, on which the diversity of seeds is measured."""
 
 Finished = tuple[str, Mapping[str, Measured]]
