@@ -15,6 +15,7 @@ from moebius.errors import MoebiusError
 COMMANDS = {
     "inpaint": "Take something out of a photo, or fill a hole in it.",
     "evaluate": "Measure quality: one report, beside other methods.",
+    "study": "Vary one thing of a model, and measure what it does.",
     "models": "List, download and import models.",
     "doctor": "Versions, devices, caches and a self test.",
 }

@@ -61,6 +61,7 @@ class Request:
     limit: int | None = None
     seeds: int = 3
     references: bool = True
+    ceiling: bool = False
     workers: int = 1
     no_cost: bool = False
     no_report: bool = False
@@ -131,7 +132,8 @@ def method_names(request: Request, protocol: Protocol) -> list[MethodName]:
         settings = {key: value for key, value in published.items() if value is not None} | settings
     if paired and request.references:
         plain = dict.fromkeys(_without_settings(text) for text in models)
-        found += [MethodName(kind, text) for text in plain for kind in ("autoencoder", "ceiling")]
+        found += [MethodName("autoencoder", text) for text in plain]
+        found += [MethodName("ceiling", text) for text in plain if request.ceiling]
     found += [MethodName("model", text, settings, product=not paired) for text in models]
     found += [MethodName("peer", _results_peer(text)) for text in request.results]
     if not found:

@@ -51,9 +51,13 @@ class Judge:
         paired: whether what the hole hides is the truth, or something that is to go.
         fade: pixels outside the hole that a method may change (it fades out there); what is farther off is taken
             from the photo before anything is measured.
+        whole: whether LPIPS-squeeze looks at the whole picture too, as published LPIPS does, and not at the square
+            around the hole alone.
     """
 
-    def __init__(self, hole: Hole, networks: Networks, *, paired: bool = True, fade: int = 0):
+    def __init__(
+        self, hole: Hole, networks: Networks, *, paired: bool = True, fade: int = 0, whole: bool = True
+    ):
         self._hole, self._networks, self._paired = hole, networks, paired
         self._mask = hole.mask
         self._open = hole.mask if fade == 0 else distance_outside(hole.mask, fade + 1) <= fade
@@ -66,13 +70,12 @@ class Judge:
             self._near_edge = hole.mask & (distance_outside(~hole.mask, REACH + 1) <= REACH)
         else:
             self._smooth = push_pull(self._truth, hole.mask)
-        self._references = {
-            name: network.prepare(self._truth) for name, network in networks.perceptual.items() if paired
-        }
-        squeeze = self._references.get("lpips-squeeze")
-        if squeeze is not None and not self._whole:
-            squeeze = networks.perceptual["lpips-squeeze"].prepare(self._cropped(self._truth))
-        self._crop_reference: Any = squeeze
+        self._looks = [
+            (key, network, crop, network.prepare(self._cropped(self._truth) if crop else self._truth))
+            for name, network in networks.perceptual.items()
+            for key, crop in _looks(name, whole)
+            if paired
+        ]
 
     def truth(self) -> Measured:
         """The descriptors of the truth, for metrics of whole sets."""
@@ -111,14 +114,8 @@ class Judge:
             "seam": seam_error(*three),
             "ring_error": masked_mae(image, self._truth, self._near_edge),
         }
-        for name, network in self._networks.perceptual.items():
-            key = name.replace("-", "_").removesuffix("_squeeze")
-            numbers[key] = network.distance(image, self._references[name])
-            if name == "lpips-squeeze":
-                crop = numbers[key]
-                if not self._whole:
-                    crop = network.distance(self._cropped(image), self._crop_reference)
-                numbers["lpips_crop"] = crop
+        for key, network, crop, reference in self._looks:
+            numbers[key] = network.distance(self._cropped(image) if crop else image, reference)
         return numbers
 
     def _without_truth(self, image: Picture) -> dict[str, float]:
@@ -143,6 +140,13 @@ class Judge:
 
     def _cropped(self, image: Picture) -> Picture:
         return np.ascontiguousarray(image[self._crop.slices])
+
+
+def _looks(network: str, whole: bool) -> list[tuple[str, bool]]:
+    """The metrics of a perceptual network: their names, and whether they look at the crop."""
+    if network != "lpips-squeeze":
+        return [(network.replace("-", "_"), False)]
+    return [("lpips", False)] * whole + [("lpips_crop", True)]
 
 
 def _seed(key: str) -> int:

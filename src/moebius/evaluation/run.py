@@ -78,6 +78,7 @@ class Run:
             "networks": {name: identity(name, path) for name, path in self.networks.items()},
             "versions": versions(),
             "fade": self.fade,
+            "published": list(self.protocol.run.metrics),
         }
 
 
@@ -125,7 +126,8 @@ def measure(run: Run, watch: Watch = lambda pieces, count: pieces) -> Measuremen
         holes = {case.key: hole_id(case) for case in run.cases}
         work = list(_missing(run, store, holes, truth, prints))
         networks = open_networks(run.networks)
-        each = partial(_measure_hole, networks, run.paired, run.fade)
+        whole = bool(run.protocol.run.metrics)
+        each = partial(_measure_hole, networks, partial(Judge, paired=run.paired, fade=run.fade, whole=whole))
         for hole, measured in watch(_all(work, each, run.workers), len(work)):
             store.add(hole, measured)
         return _collect(run, store, holes, truth, prints, len(work))
@@ -173,9 +175,9 @@ def _all(work: Sequence[_Work], each: Callable[[_Work], Finished], workers: int)
         pool.shutdown(cancel_futures=True)
 
 
-def _measure_hole(networks: Networks, paired: bool, fade: int, work: _Work) -> Finished:
+def _measure_hole(networks: Networks, judge_of: Callable[..., Judge], work: _Work) -> Finished:
     hole = open_case(work.case)
-    judge = Judge(hole, networks, paired=paired, fade=fade)
+    judge = judge_of(hole, networks)
     measured: dict[str, Measured] = {}
     if work.truth is not None:
         measured[work.truth] = judge.truth()

@@ -113,7 +113,7 @@ def run_study(request: StudyRequest, watch: Watch = lambda pieces, count: pieces
     chosen = [replace(case, margin=None) if study.own_margin else case for case in chosen]
     chosen = [part for case in chosen for part in _cropped(case, study.crops)]
     paired = protocol.kind != "removal"
-    methods, refused = open_variants(study, request.models, paired, chosen)
+    methods, refused = open_variants(study, request.models, paired)
     run = Run(
         protocol=protocol, cases=chosen, methods=methods, out=request.out, workers=request.workers,
         networks={name: path for name, path in find_networks(request.features).items() if name in OURS},
@@ -137,9 +137,7 @@ def combinations(study: Study) -> list[str]:
     return [",".join(filter(None, (fixed, options))) for options in grid or study.variants or ("",)]
 
 
-def open_variants(
-    study: Study, models: Sequence[str], paired: bool, chosen: Sequence[Case]
-) -> tuple[list[Method], list[str]]:
+def open_variants(study: Study, models: Sequence[str], paired: bool) -> tuple[list[Method], list[str]]:
     """Every model in every variant that it can do, and what it cannot, with reasons.
 
     Raises:
