@@ -26,7 +26,7 @@ from moebius.evaluation.metrics import (
 from moebius.evaluation.removal import object_left, returns
 from moebius.evaluation.ring import REACH, Ring
 from moebius.evaluation.store import Measured
-from moebius.imaging import Box, distance_outside, push_pull, resize
+from moebius.imaging import distance_outside, push_pull, resize
 
 DESCRIBED = 256
 """Side of the crop that MobileNetV2 describes, px."""
@@ -63,7 +63,6 @@ class Judge:
         self._open = hole.mask if fade == 0 else distance_outside(hole.mask, fade + 1) <= fade
         self._truth = to_picture(hole.pixels)
         self._crop = square_around(hole.mask)
-        self._whole = self._crop == Box(0, 0, hole.mask.shape[1], hole.mask.shape[0])
         self._ring = Ring(self._truth, hole.mask, _seed(hole.case.key))
         if paired:
             self._similarity = Similarity(self._truth)
