@@ -292,6 +292,8 @@ def test_cost_and_report(request_: Request) -> None:
     for cost in costs:
         assert 0 < cost["seconds_low"] <= cost["seconds"] <= cost["seconds_high"] < cost["start_seconds"]
         assert 20 < cost["peak_mb"] < 4000 and "core" in cost["machine"]
+    table = (request_.out / "cost.md").read_text()
+    assert table.count("\n| ") == len(costs) + 1 and f"| {costs[0]['seconds']:.2f} (" in table
     page = (request_.out / "report.html").read_text()
     assert (
         "<svg" in page and len(re.findall(r"data:image/webp", page)) == 3 * 4 * 7
@@ -338,6 +340,7 @@ def test_command(request_: Request, tmp_path: Path) -> None:
     assert "| Telea (OpenCV) |" in done.output and "minus each of the others" in done.output
     names = [
         "cost.json",
+        "cost.md",
         "measured.sqlite",
         "report.html",
         "results.json",

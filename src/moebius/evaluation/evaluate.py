@@ -19,8 +19,9 @@ from moebius.evaluation.opening import MethodName
 from moebius.evaluation.peers import PEERS, check_results
 from moebius.evaluation.protocol import Protocol, cases, open_protocol
 from moebius.evaluation.provenance import require_extra
-from moebius.evaluation.results import build_results, draw_report, write_json, write_results
+from moebius.evaluation.results import build_results, draw_report, write_json, write_results, write_text
 from moebius.evaluation.run import Run, Watch, measure
+from moebius.evaluation.tables import cost_markdown
 from moebius.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ def evaluate_request(request: Request, watch: Watch = lambda pieces, count: piec
     write_results(run, results, measured.rows)
     cost = [] if request.no_cost else _cost(run, names, chosen)
     write_json(run.out / "cost.json", cost)
+    write_text(run.out / "cost.md", cost_markdown(results, cost))
     if not request.no_report:
         draw_report(run, results, measured.rows, cost)
     return results

@@ -92,8 +92,7 @@ def write_results(run: Run, results: Mapping[str, Any], rows: Sequence[Row]) -> 
     if results["differences"]:
         main = next(method["title"] for method in results["methods"] if method["id"] == results["main"])
         text += f"\n**{main}, minus each of the others**\n\n{differences_markdown(results, KEY_METRICS)}"
-    with atomic_file(run.out / "results.md", overwrite=True) as file:
-        file.write(text.encode())
+    write_text(run.out / "results.md", text)
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -102,8 +101,17 @@ def write_json(path: Path, values: Any) -> None:
     Raises:
         OutputError: it cannot be written.
     """
+    write_text(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A file of text; replaces it at once.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     with atomic_file(path, overwrite=True) as file:
-        file.write(json.dumps(values, indent=1, allow_nan=False).encode() + b"\n")
+        file.write(text.encode())
 
 
 def draw_report(

@@ -29,10 +29,9 @@ from moebius.evaluation.metrics import BY_NAME, masked_psnr, to_picture
 from moebius.evaluation.opening import MethodName
 from moebius.evaluation.protocol import cases, open_protocol
 from moebius.evaluation.provenance import require_extra
-from moebius.evaluation.results import build_results, write_results
+from moebius.evaluation.results import build_results, write_results, write_text
 from moebius.evaluation.run import Measurements, Run, Watch, measure
 from moebius.evaluation.tables import ARROWS, table_lines
-from moebius.imaging import atomic_file
 from moebius.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -124,8 +123,7 @@ def run_study(request: StudyRequest, watch: Watch = lambda pieces, count: pieces
     write_results(run, results, measured.rows)
     agreement = _agreement(chosen, methods) if study.agreement else {}
     text = _markdown(study, request, results, _times(measured), agreement, refused)
-    with atomic_file(request.out / "study.md", overwrite=True) as file:
-        file.write(text.encode())
+    write_text(request.out / "study.md", text)
     return text
 
 

@@ -57,6 +57,21 @@ def differences_markdown(results: Mapping[str, Any], metrics: Sequence[str]) -> 
     return table_lines(lines) + "\n"
 
 
+def cost_markdown(results: Mapping[str, Any], cost: Sequence[Mapping[str, Any]]) -> str:
+    """Time and memory as a table."""
+    if not cost:
+        return ""
+    titles = {method["id"]: method["title"] for method in results["methods"]}
+    lines = [["", "seconds a fill", "processor seconds", "from start to first fill, s", "peak memory, MiB"]]
+    lines.append(["---"] + ["---:"] * 4)
+    for one in cost:
+        fill = f"{one['seconds']:.2f} ({one['seconds_low']:.2f}, {one['seconds_high']:.2f})"
+        numbers = [fill, f"{one['cpu_seconds']:.2f}", f"{one['start_seconds']:.1f}", f"{one['peak_mb']:.0f}"]
+        lines.append([titles.get(one["method"], one["method"]), *numbers])
+    note = f"One hole, of medium size; median, in brackets the fastest and the slowest fill; {cost[0]['machine']}."
+    return f"{table_lines(lines)}\n\n{note}\n"
+
+
 def _table(cells: Sequence[Mapping[str, Any]], titles: Mapping[str, str], metrics: Sequence[Metric]) -> str:
     first = cells[0]
     metrics = [metric for metric in metrics if any(metric.name in cell["metrics"] for cell in cells)]
