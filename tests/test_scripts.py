@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[1]
 
 def test_documents_are_filled_where_they_say_so(tmp_path: Path) -> None:
     document = tmp_path / "doc.md"
-    document.write_text("a\n<!-- from: x/y.md -->\nold\n<!-- end -->\nb\n<!-- from: none.md -->\nkept\n<!-- end -->\n")
+    document.write_text(
+        "a\n<!-- from: x/y.md -->\nold\n<!-- end -->\nb\n<!-- from: none.md -->\nkept\n<!-- end -->\n"
+    )
     (tmp_path / "runs" / "x").mkdir(parents=True)
     (tmp_path / "runs" / "x" / "y.md").write_text("new \\1\n\n")
     command = [sys.executable, str(ROOT / "scripts" / "fill_docs.py"), str(document), str(tmp_path / "runs")]

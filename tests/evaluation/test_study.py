@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def test_every_study_opens_and_every_variant_is_understood(name: str) -> None:
     assert study.title and study.question.endswith((".", "?"))
     assert set(study.families) <= set(open_protocol(study.protocol).families)
     variants = combinations(study)
-    assert len(variants) == len(set(variants)) >= (1 if name == "versions" else 2)
+    assert len(variants) == len(set(variants)) >= (1 if name == "versions" or study.margins else 2)
     for options in variants:
         parse_model(f"nano:{options}" if options else "nano")
 
@@ -79,6 +80,18 @@ def test_a_study_from_the_command_line(
     first = next(line for line in text.splitlines() if line.startswith("| `"))
     assert first.endswith("| 1.00 |") and "better" not in first and "worse" not in first
     assert CliRunner().invoke(command, []).output.count("\n") == len(study_names())
+
+
+def test_grown_masks_are_holes_of_their_own(tiny_prefill: Path, tmp_path: Path) -> None:
+    (tmp_path / "scenes").mkdir()
+    request = StudyRequest(
+        study="grow", data=write_removals(tmp_path / "scenes"), models=(f"{tiny_prefill}:engine=torch,steps=1",),
+        out=tmp_path / "grow",
+    )  # fmt: skip
+    text = run_study(request)
+    assert text.count("| grow ") == 7 and "2 photos, 14 holes" in text
+    areas = [cell["area"] for cell in json.loads((tmp_path / "grow" / "results.json").read_text())["cells"]]
+    assert areas[1] < areas[2] < areas[3] < areas[4] < areas[5]  # 0, 4, 8, 16, 32 px
 
 
 def test_central_crops_cut_picture_and_mask_alike(photos: Path) -> None:
@@ -149,7 +162,7 @@ def test_planted_holes_lie_beside_the_object(tmp_path: Path) -> None:
         assert not (hole.mask & taken).any()
         assert 0 < hole.mask.sum() <= taken.sum() * 1.05
         assert (hole.mask == open_case(case).mask).all()
-        shapes.add(bounding_box(hole.mask))
+        shapes.add((case.photo, bounding_box(hole.mask)))
     assert len(shapes) == 8
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from moebius.evaluation.holes import Case, Hole, Pixels, open_case
 from moebius.evaluation.judge import Judge, Networks
@@ -35,6 +36,8 @@ FORMAT = 2
 HOLE_COLOUR = (255, 0, 255)
 SHOWN = 2
 """Best and as many worst cases of each mask family in the report."""
+SMALL = 240
+"""Longer side of a picture on a contact sheet, px."""
 KEY_METRICS = ("mae", "lpips_crop", "fd_mobilenetv2", "ring_tone", "returns", "object_left")
 """Which differences are told in Markdown."""
 
@@ -123,7 +126,7 @@ def draw_report(
         OutputError: it cannot be written.
     """
     path = run.out / "report.html"
-    groups = _paired_groups(run, results, rows) if run.paired else [_all_cases(run, rows)]
+    groups = _paired_groups(run, results, rows) if run.paired else _every_case(run, rows)
     write_report(path, {**results, "cost": list(cost)}, rows, groups)
     return path
 
@@ -165,10 +168,27 @@ def _paired_groups(run: Run, results: Mapping[str, Any], rows: Sequence[Row]) ->
     ]
 
 
-def _all_cases(run: Run, rows: Sequence[Row]) -> ShownGroup:
+def _every_case(run: Run, rows: Sequence[Row]) -> list[ShownGroup]:
     with ThreadPoolExecutor(run.workers) as pool:
         shown = tuple(pool.map(lambda case: _shown(run, case, rows), run.cases))
-    return ShownGroup("Every photo", "The surroundings of each object, at the photo's own resolution.", shown)
+    small = tuple(
+        ShownCase(case.key, case.note, tuple(Picture(_title(p), _reduced(p.pixels)) for p in case.pictures))
+        for case in shown
+    )
+    return [
+        ShownGroup("Contact sheet", "All of them small, to be seen together.", small),
+        ShownGroup("Every photo", "The surroundings of each object, at the photo's own resolution.", shown),
+    ]
+
+
+def _title(picture: Picture) -> str:
+    return picture.caption.split(": ", 1)[0]
+
+
+def _reduced(pixels: Pixels) -> Pixels:
+    image = Image.fromarray(pixels)
+    image.thumbnail((SMALL, SMALL), Image.Resampling.LANCZOS)
+    return np.asarray(image)
 
 
 def _shown(run: Run, case: Case, rows: Sequence[Row]) -> ShownCase:

@@ -14,6 +14,7 @@ import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ from moebius.evaluation.protocol import cases, open_protocol
 from moebius.evaluation.provenance import require_extra
 from moebius.evaluation.results import build_results, write_results, write_text
 from moebius.evaluation.run import Measurements, Run, Watch, measure
+from moebius.evaluation.summary import ALL
 from moebius.evaluation.tables import ARROWS, table_lines
+from moebius.pipeline.moebius import grow_objects
 from moebius.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -56,8 +59,8 @@ class Study:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     crops: tuple[str, ...] = ()
     """Central parts of each picture, WIDTHxHEIGHT, instead of all of it."""
-    own_margin: bool = False
-    """The model grows the masks of objects, not the protocol."""
+    margins: tuple[str, ...] = ()
+    """How far the masks of objects are grown, px or "auto", instead of the protocol's own way."""
     agreement: bool = False
     """Whether pictures are compared with the first variant's too."""
 
@@ -109,8 +112,8 @@ def run_study(request: StudyRequest, watch: Watch = lambda pieces, count: pieces
     chosen = cases(
         protocol, request.data or data_from_environment(protocol), families=study.families, limit=limit
     )
-    chosen = [replace(case, margin=None) if study.own_margin else case for case in chosen]
     chosen = [part for case in chosen for part in _cropped(case, study.crops)]
+    chosen = [part for case in chosen for part in _grown(case, study.margins)]
     paired = protocol.kind != "removal"
     methods, refused = open_variants(study, request.models, paired)
     run = Run(
@@ -122,7 +125,9 @@ def run_study(request: StudyRequest, watch: Watch = lambda pieces, count: pieces
     results = build_results(run, measured, methods[0].id, {method.id: "model" for method in methods})
     write_results(run, results, measured.rows)
     agreement = _agreement(chosen, methods) if study.agreement else {}
-    text = _markdown(study, request, results, _times(measured), agreement, refused)
+    text = _markdown(
+        study, request, results, _times(measured), agreement, refused, [case.photo for case in chosen]
+    )
     write_text(request.out / "study.md", text)
     return text
 
@@ -173,6 +178,18 @@ def _cropped(case: Case, crops: Sequence[str]) -> list[Case]:
     return parts
 
 
+def _grown(case: Case, margins: Sequence[str]) -> list[Case]:
+    """The case, or the same once for each margin around its mask."""
+    return [
+        replace(
+            case,
+            family=f"grow {margin}",
+            margin=partial(grow_objects, pixels=None if margin == "auto" else int(margin)),
+        )
+        for margin in margins
+    ] or [case]
+
+
 def _times(measured: Measurements) -> dict[str, float]:
     """Time of a fill over the first variant's on the same hole, median: the holes take the variants in turns."""
     seconds = {method: np.array(values) for method, values in measured.seconds.items()}
@@ -198,6 +215,7 @@ def _markdown(
     times: Mapping[str, float],
     agreement: Mapping[str, float],
     refused: Sequence[str],
+    photos: Sequence[str],
 ) -> str:
     families = list(dict.fromkeys(cell["family"] for cell in results["cells"]))
     shown = [
@@ -208,16 +226,16 @@ def _markdown(
     verdicts = {
         (one["against"], one["family"], one["metric"]): one for one in results["differences"]
     }  # of the first variant minus this one
-    tables = []
-    for family in families[-1:] if len(families) < 5 else families:
-        cells = {
-            cell["method"]: cell
-            for cell in results["cells"]
-            if (cell["family"], cell["group"]) == (family, "all")
-        }
-        lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
-        for method, cell in cells.items():
-            line = [f"`{method}`"]
+    several = bool(study.crops or study.margins)
+    shown_families = [family for family in families if family != ALL] if several else families[-1:]
+    lines = [["holes"] * several + head]
+    lines.append(["---"] * (1 + several) + ["---:"] * (len(head) - 1))
+    for family in shown_families:
+        for cell in results["cells"]:
+            if (cell["family"], cell["group"]) != (family, ALL):
+                continue
+            method = cell["method"]
+            line = [family] * several + [f"`{method}`"]
             for metric in shown:
                 value = cell["metrics"].get(metric.name)
                 text = "" if value is None else f"{value['mean']:z.{metric.digits}f}"
@@ -225,11 +243,8 @@ def _markdown(
             line.append(f"{times[method]:.2f}")
             line += [f"{agreement[method]:.1f}" if method in agreement else ""] if agreement else []
             lines.append(line)
-        first = next(iter(cells.values()))
-        caption = f"{first['photos']} photos, {first['holes']} holes" + (
-            f", {family}" if family != "all" else ""
-        )
-        tables.append(f"{caption}:\n\n{table_lines(lines)}")
+    holes = f"{len({row.split('@')[0] for row in photos})} photos, {results['holes']} holes"
+    tables = [f"{holes}:\n\n{table_lines(lines)}"]
     command = f"moebius study {study.name}" + "".join(
         f" --model {model}" for model in request.models if model != "nano"
     )
