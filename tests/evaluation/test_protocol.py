@@ -108,7 +108,7 @@ def one_line(caught: pytest.ExceptionInfo[InputError]) -> str:
 
 
 def test_the_protocols_are_these() -> None:
-    assert protocol_names() == sorted([*BENCHMARKS, "photos", "removal"])
+    assert protocol_names() == sorted([*BENCHMARKS, "photos", "planted", "removal"])
 
 
 @pytest.mark.parametrize("name", protocol_names())
@@ -264,7 +264,7 @@ WRONG: dict[str, tuple[tuple[str, str], str]] = {
     "number for a table": (('about = "', 'published = [3]\nabout = "'), r"published\[0\]: expected a table, got 3"),
     "missing value": (("side = 64\n", ""), r"images\.side: expected one in a list, none elsewhere, got nothing$"),
     "missing table": (('[run]\nmodel = "nano"', ""), r"run: expected a value, got nothing$"),
-    "unknown kind": (('"list"', '"lists"'), r"kind: expected one of list, manifest, removal, got 'lists'"),
+    "unknown kind": (('"list"', '"lists"'), r"kind: expected one of list, manifest, removal, planted, got 'lists'"),
     "other kind": (('"list"', '"removal"'), r"images: expected a pattern or glob in a list, none elsewhere"),
     "unknown generator": (
         ("mat_small", "mat_smal"),
