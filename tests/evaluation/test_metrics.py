@@ -14,6 +14,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from moebius.evaluation.features import open_perceptual
 from moebius.evaluation.holes import Case, Hole, Mask, Pixels, open_case
 from moebius.evaluation.judge import Judge, Networks
+from moebius.evaluation.methods import Method
 from moebius.evaluation.metrics import (
     BY_NAME,
     MAX_PSNR,
@@ -30,6 +31,7 @@ from moebius.evaluation.metrics import (
     whole_ssim,
 )
 from moebius.evaluation.protocol import cases, open_protocol
+from moebius.evaluation.run import _diversity
 from moebius.imaging import Box
 from moebius.networks.perceptual import load_lpips
 
@@ -275,3 +277,55 @@ def test_more_damage_scores_worse(
             damage is noisy and metric.name != "ring_tone"
         ):  # noise has no tone; test_ring.py has what shifts it
             assert values == sorted(values), metric
+
+
+def test_ring_error_counts_the_hole_near_its_edge(features: Path) -> None:
+    """Pixel by pixel: those of the hole whose nearest known pixel is at most 8 away, centre to centre."""
+    shape = (64, 80)
+    truth, hole = picture(0, shape), block(shape)
+    filled = levels(pasted(truth, picture(1, shape), hole))
+    case = hole_in(truth, hole)
+    known = np.argwhere(~hole)
+    errors = []
+    for y, x in np.argwhere(hole):
+        if np.hypot(known[:, 0] - y, known[:, 1] - x).min() <= 8:
+            errors.append(np.abs(filled[y, x] / 255 - case.pixels[y, x] / 255).mean())
+    assert 0 < len(errors) < hole.sum()
+    numbers = Judge(case, Networks())(filled).numbers
+    assert numbers["ring_error"] == pytest.approx(np.mean(errors), abs=1e-6)
+
+
+def test_diversity_is_the_mean_distance_of_each_two_fills(features: Path) -> None:
+    shape = (96, 96)
+    truth, hole = picture(0, shape), block(shape)
+    case, networks = hole_in(truth, hole), squeeze(features)
+
+    def fills(strength: float) -> list[Method]:
+        pictures = [
+            levels(np.clip(0.5 + strength * (picture(seed, shape) - 0.5), 0, 1)) for seed in (1, 2, 3)
+        ]
+        return [Method(f"m{i}", "", lambda hole, i=i: pictures[i]) for i in range(3)]
+
+    def diversity(strength: float) -> float:
+        return _diversity(case, Judge(case, networks), networks, fills(strength))["diversity"]
+
+    crop, net = square_around(hole).slices, load_lpips(features)
+    tensors = [
+        torch.from_numpy(
+            np.where(hole[..., None], method.fill(case), case.pixels)[crop].transpose(2, 0, 1)[None]
+            / np.float32(127.5) - np.float32(1)
+        )
+        for method in fills(1.0)
+    ]  # fmt: skip
+    expected = np.mean([float(net(tensors[a], tensors[b])) for a, b in ((0, 1), (0, 2), (1, 2))])
+    assert diversity(1.0) == pytest.approx(expected, rel=1e-4)
+    values = [diversity(strength) for strength in (0.0, 0.1, 0.3, 1.0)]
+    assert values[0] == pytest.approx(0, abs=1e-7) and values == sorted(values)
+
+
+def test_published_metrics_look_at_the_whole_picture_only_where_asked(features: Path) -> None:
+    case = hole_in(picture(0), block())
+    narrow, wide = (
+        set(Judge(case, squeeze(features), whole=whole)(case.pixels).numbers) for whole in (False, True)
+    )
+    assert wide - narrow == {"lpips"} and "lpips_crop" in narrow
