@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from evaluation_stubs import write_photos, write_removals
+from PIL import Image
 from pyarrow import parquet
 
 from moebius.cli.evaluate import evaluate
@@ -248,8 +250,6 @@ def test_without_networks_there_are_fewer_metrics(
 def test_our_own_pictures_score_the_same_as_somebodys_results(
     request_: Request, photos: Path, tmp_path: Path
 ) -> None:
-    from PIL import Image
-
     from moebius.evaluation.holes import open_case
     from moebius.evaluation.protocol import cases, open_protocol
 
@@ -281,6 +281,50 @@ def test_removal(request_: Request, tmp_path: Path, tiny_prefill: Path) -> None:
     assert all(cell["metrics"]["outside"]["mean"] == 0 for cell in results["cells"])
     page = (request_.out / "report.html").read_text()
     assert page.count("scene0") >= 1 and "data:image/webp" in page
+
+
+BENCHMARK = """
+name = "small"
+title = "A benchmark: three pictures"
+kind = "list"
+about = "Made up."
+open_points = ["whatever is not stated"]
+published = [{ method = "Theirs", fid = 9.5, lpips = 0.2, copied = true }]
+[images]
+pattern = "picture{:03d}.png"
+first = 7
+count = 3
+side = 64
+download = "nothing"
+[masks]
+generator = "free-form:mat_small"
+low = 0.1
+high = 0.6
+[run]
+model = "nano"
+metrics = ["fid", "lpips"]
+"""
+
+
+def test_a_benchmark_of_a_persons_own(
+    request_: Request, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    random = np.random.default_rng(0)
+    for i in range(7, 10):
+        pixels = random.integers(0, 256, (80, 100, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"picture{i:03d}.png")
+    (tmp_path / "small.toml").write_text(BENCHMARK)
+    results = evaluate_request(
+        replace(request_, protocol=str(tmp_path / "small.toml"), data=tmp_path, no_report=False, seeds=1)
+    )
+    assert (results["photos"], results["holes"], results["protocol"]["name"]) == (3, 3, "small")
+    assert results["published"] == [
+        {"method": "Theirs", "values": {"fid": 9.5, "lpips": 0.2}, "copied": True}
+    ]
+    assert {"lpips", "lpips_crop", "psnr_whole"} <= {metric["name"] for metric in results["metrics"]}
+    assert "no fid" in caplog.text and "--download fetches them" in caplog.text
+    page = (request_.out / "report.html").read_text()
+    assert "Theirs" in page and "whatever is not stated" in page
 
 
 def test_cost_and_report(request_: Request) -> None:
