@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,7 @@ def test_killed_runs_go_on(request_: Request, tmp_path: Path) -> None:
         not (store.exists() and _rows(store) >= 8) and time.monotonic() < deadline and process.poll() is None
     ):
         time.sleep(0.005)
+    assert process.poll() is None, process.communicate()[1]
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert 8 <= _rows(store) < 12 * 6
@@ -368,6 +369,11 @@ def test_errors_are_one_line_and_leave_nothing(request_: Request, changes: dict[
         evaluate_request(replace(request_, **changes))
     assert said in str(caught.value) and "\n" not in str(caught.value)
     assert not (request_.out / "results.json").exists()
+
+
+def test_the_command_offers_all_that_can_be_asked_for() -> None:
+    offered = {parameter.name for parameter in evaluate.params} - {"listing", "as_json", "name"}
+    assert offered | {"protocol", "references"} == {field.name for field in fields(Request)}
 
 
 def test_command(request_: Request, tmp_path: Path) -> None:

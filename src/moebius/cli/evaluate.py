@@ -47,6 +47,7 @@ Interrupt it whenever you like: the same command goes on from there.
     "--peer", "peers", multiple=True, help="What it is compared with; repeatable. [default: all classical]"
 )
 @click.option("--no-peers", is_flag=True, help="Models alone.")
+@click.option("--ceiling", is_flag=True, help="Also the truth through each model's autoencoder: its bound.")
 @click.option(
     "--results", multiple=True, metavar="[NAME=]DIR", help="Somebody's pictures to score; repeatable."
 )
