@@ -371,6 +371,39 @@ def test_errors_are_one_line_and_leave_nothing(request_: Request, changes: dict[
     assert not (request_.out / "results.json").exists()
 
 
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+
+class Hidden(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.split(".")[0] in ("matplotlib", "pyarrow", "cv2", "skimage", "torch"):
+            return None
+        return super().find_spec(name, path, target)
+
+sys.meta_path = [Hidden if finder is PathFinder else finder for finder in sys.meta_path]
+from moebius.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("command", [["evaluate"], ["study", "steps"]])
+def test_without_the_extra_it_says_what_to_install(command: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "moebius: error: evaluation needs cv2: pip install 'moebius-inpaint[eval]'\n"
+    listed = subprocess.run(
+        [sys.executable, "-c", WITHOUT, "evaluate", "--protocols"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (listed.returncode, listed.stdout.count("\n")) == (0, 11)
+
+
 def test_the_command_offers_all_that_can_be_asked_for() -> None:
     offered = {parameter.name for parameter in evaluate.params} - {"listing", "as_json", "name"}
     assert offered | {"protocol", "references"} == {field.name for field in fields(Request)}

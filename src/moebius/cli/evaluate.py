@@ -74,13 +74,15 @@ def evaluate(listing: bool, as_json: bool, **options: Any) -> None:
 
     The tables are printed; rows.csv, rows.parquet, results.json, results.md and report.html are in the run's folder.
     """
-    from moebius.evaluation.evaluate import Request, evaluate_request
     from moebius.evaluation.protocol import open_protocol, protocol_names
 
     if listing:
         for each in protocol_names():
             click.echo(f"{each:15s} {open_protocol(each).title}")
         return
+    require_extra()
+    from moebius.evaluation.evaluate import Request, evaluate_request
+
     options["protocol"] = options.pop("name")
     options["out"] = options["out"] or Path("evaluation") / Path(options["protocol"]).stem
     options["workers"] = cores() if options["workers"] is None else options["workers"]
@@ -93,6 +95,13 @@ def evaluate(listing: bool, as_json: bool, **options: Any) -> None:
     click.echo((request.out / ("results.json" if as_json else "results.md")).read_text(), nl=False)
     if sys.stderr.isatty():
         click.echo(f"{request.out}: all of it", err=True)
+
+
+def require_extra() -> None:
+    """Say what is missing before anything that needs it is imported."""
+    from moebius.evaluation.provenance import require_extra as check
+
+    check()
 
 
 def cores() -> int:

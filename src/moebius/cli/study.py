@@ -27,7 +27,9 @@ def study(name: str | None, models: tuple[str, ...], **options: Any) -> None:
 
     study.md and the usual tables are in the run's folder. Interrupted, the same command goes on from there.
     """
-    from moebius.cli.evaluate import cores, one_thread_each, watching
+    from moebius.cli.evaluate import cores, one_thread_each, require_extra, watching
+
+    require_extra()
     from moebius.evaluation.study import StudyRequest, open_study, run_study, study_names
 
     if name is None:

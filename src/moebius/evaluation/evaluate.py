@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,6 +193,9 @@ def _other_seeds(opened: Sequence[tuple[MethodName, Method]], seeds: int) -> dic
 
 def _cost(run: Run, names: Sequence[MethodName], chosen: Sequence[Case]) -> list[dict[str, Any]]:
     """Time and memory on the hole of median size; a folder of results has none."""
+    if sys.platform == "win32":
+        log.warning("time and memory are not measured: this system keeps no record of a process's memory")
+        return []
     fills = [name for name in names if "results:" not in name.text and name.kind != "ceiling"]
     middle = chosen[len(chosen) // 2]
     medium = [case for case in chosen if case.family == "medium"]
