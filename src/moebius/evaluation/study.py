@@ -26,7 +26,7 @@ from moebius.evaluation.evaluate import OURS, data_from_environment
 from moebius.evaluation.features import find_networks
 from moebius.evaluation.holes import Case, open_case
 from moebius.evaluation.methods import Method
-from moebius.evaluation.metrics import BY_NAME, masked_psnr, to_picture
+from moebius.evaluation.metrics import BY_NAME, Metric, masked_psnr, to_picture
 from moebius.evaluation.opening import MethodName
 from moebius.evaluation.protocol import cases, open_protocol
 from moebius.evaluation.provenance import require_extra
@@ -239,7 +239,7 @@ def _markdown(
             for metric in shown:
                 value = cell["metrics"].get(metric.name)
                 text = "" if value is None else f"{value['mean']:z.{metric.digits}f}"
-                line.append(text + _mark(verdicts.get((method, family, metric.name)), metric.best))
+                line.append(text + _mark(verdicts.get((method, family, metric.name)), metric))
             line.append(f"{times[method]:.2f}")
             line += [f"{agreement[method]:.1f}" if method in agreement else ""] if agreement else []
             lines.append(line)
@@ -251,17 +251,21 @@ def _markdown(
     notes = [
         f"*{study.question}* `{command}`, protocol `{study.protocol}`, {machine()}.",
         *tables,
-        "Means; *better* and *worse* than the first row where the 95 % interval of the difference leaves 0 out. Time: "
+        "Means; *better* and *worse* than the first row where the 95 % interval of the difference leaves 0 out and the "
+        "difference can be seen at these digits. Time: "
         "of a fill over the first row's, median over holes, both cores busy.",
         *(f"Left out, {each}" for each in _grouped(refused)),
     ]
     return f"### {study.title}\n\n" + "\n\n".join(notes) + "\n"
 
 
-def _mark(difference: Mapping[str, Any] | None, best: str) -> str:
-    if difference is None or difference["low"] <= 0 <= difference["high"] or best not in ("high", "low"):
+def _mark(difference: Mapping[str, Any] | None, metric: Metric) -> str:
+    """What the interval allows to say, of a difference that can be seen at the digits shown."""
+    if difference is None or metric.best not in ("high", "low"):
         return ""
-    return MARKS[(difference["mean"] < 0) == (best == "high")]
+    if difference["low"] <= 0 <= difference["high"] or abs(difference["mean"]) < 0.5 * 10**-metric.digits:
+        return ""
+    return MARKS[(difference["mean"] < 0) == (metric.best == "high")]
 
 
 def _grouped(refused: Sequence[str]) -> list[str]:
