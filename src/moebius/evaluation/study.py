@@ -245,9 +245,10 @@ def _markdown(
             lines.append(line)
     holes = f"{len({row.split('@')[0] for row in photos})} photos, {results['holes']} holes"
     tables = [f"{holes}:\n\n{table_lines(lines)}"]
-    command = f"moebius study {study.name}" + "".join(
-        f" --model {model}" for model in request.models if model != "nano"
-    )
+    command = f"moebius study {study.name}"
+    if tuple(request.models) != ("nano",):
+        command += "".join(f" --model {model}" for model in request.models)
+    command += f" --limit {request.limit}" if request.limit else ""
     notes = [
         f"*{study.question}* `{command}`, protocol `{study.protocol}`, {machine()}.",
         *tables,
