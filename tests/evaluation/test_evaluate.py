@@ -105,6 +105,17 @@ def test_distances_of_sets(request_: Request, tmp_path: Path) -> None:
             request_, data=data, families=("thick",), seeds=1, references=False, results=(f"truth={theirs}",)
         )
     )
+    alone = evaluate_request(
+        replace(
+            request_,
+            data=data,
+            families=("thick",),
+            models=("none",),
+            no_peers=True,
+            results=(f"truth={theirs}",),
+        )
+    )
+    assert methods_of(alone) == [("truth", "peer")] and alone["main"] == "truth"
     cells = {cell["method"]: cell["metrics"] for cell in results["cells"] if cell["group"] == "all"}
     assert all("fd_mobilenetv2" not in cell["metrics"] for cell in results["cells"] if cell["group"] != "all")
     assert cells["truth"]["fd_mobilenetv2"]["mean"] == pytest.approx(0, abs=1e-3)

@@ -41,7 +41,7 @@ Interrupt it whenever you like: the same command goes on from there.
     "--out", type=click.Path(path_type=Path), help="Folder of this run. [default: evaluation/PROTOCOL]"
 )
 @click.option(
-    "--model", "models", multiple=True, help="Name or folder; repeatable. [default: the protocol's]"
+    "--model", "models", multiple=True, help="Name or folder, or none; repeatable. [default: the protocol's]"
 )
 @click.option(
     "--peer", "peers", multiple=True, help="What it is compared with; repeatable. [default: all classical]"

@@ -35,6 +35,7 @@ WANTED = {
     "lpips": "lpips-alex",
 }
 """Feature networks behind the published metrics that a protocol asks for."""
+NO_MODEL = "none"
 OURS = ("lpips-squeeze", "mobilenetv2")
 
 
@@ -129,7 +130,7 @@ def method_names(request: Request, protocol: Protocol) -> list[MethodName]:
     settings |= {key: value for key, value in given.items() if value is not None}
     peers = () if request.no_peers else request.peers or PEERS
     found = [MethodName("peer", text) for text in peers]
-    models = request.models or (protocol.run.model,)
+    models = () if tuple(request.models) == (NO_MODEL,) else request.models or (protocol.run.model,)
     if not request.models:  # the protocol's own model is run as the protocol says
         published = {"steps": protocol.run.steps, "guidance": protocol.run.guidance}
         settings = {key: value for key, value in published.items() if value is not None} | settings
