@@ -53,7 +53,11 @@ def navier_stokes() -> Method:
 
 
 def biharmonic() -> Method:
-    """scikit-image's biharmonic fill, computed in float32; its time grows with the hole, and steeply."""
+    """scikit-image's biharmonic fill, computed in float32; its time grows with the hole, and steeply.
+
+    In large holes it overshoots by nature. Its equations are ill-conditioned there: float64 gives other pictures in
+    holes of 100 px and more, no better ones on average, in half as much time again.
+    """
     restoration = _library("skimage.restoration", "scikit-image", "biharmonic")
 
     def fill(hole: Hole) -> Pixels:
