@@ -16,8 +16,9 @@ from peer_holes import assert_hidden_is_not_read, assert_repeats, make_hole
 from skimage.restoration import inpaint_biharmonic
 
 from moebius.errors import InputError, MoebiusError
-from moebius.evaluation.classical import CLASSICAL, classical, to_bytes
+from moebius.evaluation.classical import CLASSICAL, classical
 from moebius.evaluation.holes import Hole, Pixels
+from moebius.evaluation.metrics import to_pixels
 from moebius.imaging import push_pull
 
 NAMES = list(CLASSICAL)
@@ -161,8 +162,8 @@ def test_identity_names_library_version_and_parameters() -> None:
 
 def test_rounding() -> None:
     levels = noise((5, 7, 3)).astype(np.float32) / np.float32(255)
-    assert (to_bytes(levels) == noise((5, 7, 3))).all()
-    assert to_bytes([-0.1, 0.0, 0.5 / 255 + 1e-6, 0.5 / 255 - 1e-6, 1.0, 2.0]).tolist() == [
+    assert (to_pixels(levels) == noise((5, 7, 3))).all()
+    assert to_pixels([-0.1, 0.0, 0.5 / 255 + 1e-6, 0.5 / 255 - 1e-6, 1.0, 2.0]).tolist() == [
         0,
         0,
         1,
@@ -170,4 +171,4 @@ def test_rounding() -> None:
         255,
         255,
     ]
-    assert to_bytes(np.array([True, False])).tolist() == [255, 0]
+    assert to_pixels(np.array([True, False])).tolist() == [255, 0]

@@ -20,6 +20,7 @@ from moebius.evaluation.holes import Case, open_case
 from moebius.evaluation.protocol import (
     DrawnMask,
     ImageRule,
+    InvertedMask,
     MaskRule,
     Protocol,
     RunRule,
@@ -28,6 +29,7 @@ from moebius.evaluation.protocol import (
     open_protocol,
     protocol_names,
 )
+from moebius.evaluation.provenance import hole_id
 from moebius.pipeline.moebius import grow_objects
 from moebius.weights.registry import MODELS
 
@@ -115,8 +117,7 @@ def test_the_protocols_are_these() -> None:
 def test_every_protocol_opens(name: str) -> None:
     protocol = open_protocol(name)
     assert protocol.name == name and protocol.about.strip() and protocol.open_points
-    assert protocol.model in MODELS
-    assert json.loads(json.dumps(protocol.identity))["name"] == name
+    assert protocol.run.model in MODELS
     assert (protocol.kind == "list") == (name in BENCHMARKS) == bool(protocol.published)
 
 
@@ -126,8 +127,8 @@ def test_published_benchmarks_are_run_as_published(name: str, count: int) -> Non
     portraits = name in ("celebahq-512", "ffhq-256", "deepfakeface")
     assert protocol.images.count == count
     assert protocol.images.side == (256 if "256" in name else 512)
-    assert protocol.settings == {"steps": 20, "guidance": 2.0 if portraits else 2.5}
-    assert protocol.metrics == ("fid", "lpips")
+    assert (protocol.run.steps, protocol.run.guidance) == (20, 2.0 if portraits else 2.5)
+    assert protocol.run.metrics == ("fid", "lpips")
     assert protocol.published[-1].method == "Moebius" and not protocol.published[-1].copied
     assert len({row.method for row in protocol.published}) == len(protocol.published)
     assert all(set(row.values) == {"fid", "lpips"} for row in protocol.published)
@@ -234,7 +235,10 @@ def test_a_person_s_own_file(tmp_path: Path) -> None:
         pattern="picture_{:04d}.png", first=7, count=3, side=64, download="Draw three pictures."
     )
     assert protocol.masks == MaskRule(generator="free-form:mat_small", low=0.1, high=0.6, seed=5)
-    assert protocol.run == RunRule(model="nano") and protocol.settings == {"steps": None, "guidance": None}
+    assert protocol.run == RunRule(model="nano") and (protocol.run.steps, protocol.run.guidance) == (
+        None,
+        None,
+    )
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:
@@ -605,9 +609,29 @@ def test_a_list_is_known_by_its_digest(mine: Protocol, pictures: Path, tmp_path:
         list_sha256([stranger])
 
 
-def test_prose_is_no_part_of_a_protocol_s_identity(mine: Protocol) -> None:
-    assert dataclasses.replace(mine, about="Other words.").identity == mine.identity
-    assert dataclasses.replace(mine, masks=MaskRule(generator="lama:thin_256")).identity != mine.identity
+def test_what_tells_measurements_apart(tmp_path: Path) -> None:
+    """A hole is found again by its name, its files' sizes and how it is made: not by anything else."""
+    image, mask = tmp_path / "a.png", tmp_path / "m.png"
+    image.write_bytes(b"12345")
+    mask.write_bytes(b"123")
+    rule = MaskRule(generator="lama:thin_256")
+    case = Case(photo="a", image=image, mask=DrawnMask(rule, 3), side=64)
+    assert hole_id(case) == hole_id(dataclasses.replace(case, source="told otherwise", group="elsewhere"))
+    others = [
+        dataclasses.replace(case, mask=DrawnMask(rule, 4)),
+        dataclasses.replace(case, mask=DrawnMask(dataclasses.replace(rule, seed=1), 3)),
+        dataclasses.replace(case, mask=mask),
+        dataclasses.replace(case, mask=InvertedMask(mask)),
+        dataclasses.replace(case, side=65),
+        dataclasses.replace(case, crop=(8, 8)),
+        dataclasses.replace(case, family="thin"),
+    ]
+    assert len({hole_id(each) for each in (case, *others)}) == 8
+    before = {hole_id(each) for each in (case, *others)}
+    mask.write_bytes(b"1234")
+    assert len(before - {hole_id(each) for each in (case, *others)}) == 2
+    image.write_bytes(b"123456")
+    assert not before & {hole_id(each) for each in (case, *others)}
 
 
 @pytest.mark.parametrize("slip", [("17.81", "17.18"), ("25.88", "25.98"), ("0.339", "0.399")])

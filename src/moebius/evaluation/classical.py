@@ -17,7 +17,7 @@ from moebius._version import __version__
 from moebius.errors import InputError, MoebiusError
 from moebius.evaluation.holes import Hole, Pixels
 from moebius.evaluation.methods import Method
-from moebius.evaluation.metrics import to_picture
+from moebius.evaluation.metrics import to_picture, to_pixels
 from moebius.imaging import push_pull
 
 OPENCV_RADIUS = 3
@@ -62,7 +62,7 @@ def biharmonic() -> Method:
 
     def fill(hole: Hole) -> Pixels:
         emptied = to_picture(hole.emptied)
-        return to_bytes(restoration.inpaint_biharmonic(emptied, hole.mask, channel_axis=-1))
+        return to_pixels(restoration.inpaint_biharmonic(emptied, hole.mask, channel_axis=-1))
 
     identity = {"library": f"scikit-image {version('scikit-image')}"}
     return Method("biharmonic", "biharmonic (scikit-image)", fill, identity)
@@ -98,7 +98,7 @@ def smooth() -> Method:
     """The smooth fill that the bundled model starts from: what anything has to beat."""
 
     def fill(hole: Hole) -> Pixels:
-        return to_bytes(push_pull(to_picture(hole.pixels), hole.mask))
+        return to_pixels(push_pull(to_picture(hole.pixels), hole.mask))
 
     return Method("push-pull", "smooth fill", fill, {"library": f"moebius {__version__}"})
 
@@ -111,13 +111,6 @@ CLASSICAL: dict[str, Callable[[], Method]] = {
     "push-pull": smooth,
 }
 """By id, in the order of the tables."""
-
-
-def to_bytes(picture: Any) -> Pixels:
-    """A float picture in [0, 1], of any shape, rounded half up to uint8; what lies outside is cut."""
-    scaled = np.asarray(picture, np.float32) * np.float32(255) + np.float32(0.5)
-    rounded: Pixels = np.clip(scaled, 0, 255).astype(np.uint8)
-    return rounded
 
 
 def _of_opencv(name: str, title: str, cv2: Any, kind: int) -> Method:

@@ -16,7 +16,6 @@ import numpy as np
 from PIL import Image
 
 from moebius.errors import DeviceError, InputError, MoebiusError, SettingsError
-from moebius.evaluation.classical import to_bytes
 from moebius.evaluation.foreign import (
     Options,
     check_names,
@@ -31,7 +30,7 @@ from moebius.evaluation.foreign import (
 )
 from moebius.evaluation.holes import Hole, Pixels
 from moebius.evaluation.methods import Method
-from moebius.evaluation.metrics import to_picture
+from moebius.evaluation.metrics import to_picture, to_pixels
 from moebius.imaging import push_pull, resize, resize_mask
 from moebius.sampling import philox
 
@@ -98,8 +97,8 @@ def diffusers_method(path: str | Path, *, title: str | None = None, options: Opt
         mask = resize_mask(hole.mask, sides)
         arguments = settings | ({"height": height, "width": width} if takes_size else {})
         generator = torch.Generator("cpu").manual_seed(seed_of(seed, hole.case.key))
-        picture = Image.fromarray(to_bytes(resize(smooth, sides)))
-        white_mask = Image.fromarray(to_bytes(mask if white == "hole" else ~mask))
+        picture = Image.fromarray(to_pixels(resize(smooth, sides)))
+        white_mask = Image.fromarray(to_pixels(mask if white == "hole" else ~mask))
         try:
             with lock:
                 answer = pipeline(
@@ -107,7 +106,7 @@ def diffusers_method(path: str | Path, *, title: str | None = None, options: Opt
                 ).images[0]  # (height, width, 3) in [0, 1]
         except Exception as error:  # whatever a foreign pipeline raises
             raise MoebiusError(f"{path}: fails at {hole.case.key}: {first_line(error)}") from error
-        return to_bytes(resize(np.asarray(answer, np.float32), hole.mask.shape))
+        return to_pixels(resize(np.asarray(answer, np.float32), hole.mask.shape))
 
     identity = {
         "sha256": files_sha256(path, _files(path)), "pipeline": name, "settings": settings, "size": size,

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moebius.errors import InputError
-from moebius.evaluation.classical import to_bytes
 from moebius.evaluation.foreign import Options, first_line, home_path, method_id, method_title
 from moebius.evaluation.foreign_convention import (
     Convention,
@@ -30,7 +29,7 @@ from moebius.evaluation.foreign_convention import (
 )
 from moebius.evaluation.holes import Hole, Mask, Pixels
 from moebius.evaluation.methods import Method
-from moebius.evaluation.metrics import to_picture
+from moebius.evaluation.metrics import to_picture, to_pixels
 from moebius.imaging import push_pull, resize, resize_mask
 from moebius.weights.store import file_sha256
 
@@ -59,7 +58,7 @@ def onnx_method(path: str | Path, *, title: str | None = None, options: Options 
     graph = Graph(path, options)
 
     def fill(hole: Hole) -> Pixels:
-        return to_bytes(graph(to_picture(hole.pixels), hole.mask))
+        return to_pixels(graph(to_picture(hole.pixels), hole.mask))
 
     identity = {
         "sha256": graph_sha256(path),

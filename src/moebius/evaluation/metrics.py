@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import EllipsisType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,10 +94,11 @@ def to_picture(pixels: Pixels) -> Picture:
     return pixels.astype(np.float32) / np.float32(255)
 
 
-def to_pixels(picture: Picture) -> Pixels:
-    """(H, W, 3) in [0, 1] -> uint8, rounded."""
-    pixels: Pixels = np.floor(picture * 255 + 0.5).astype(np.uint8)
-    return pixels
+def to_pixels(picture: Any) -> Pixels:
+    """Numbers in [0, 1], of any shape, rounded half up to uint8; what lies outside is cut."""
+    scaled = np.asarray(picture, np.float32) * np.float32(255) + np.float32(0.5)
+    rounded: Pixels = np.clip(scaled, 0, 255).astype(np.uint8)
+    return rounded
 
 
 def masked_mae(image: Picture, truth: Picture, hole: Mask | EllipsisType) -> float:

@@ -11,7 +11,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -176,26 +176,6 @@ class Protocol:
         many = self.kind in ("manifest", "planted")
         enough = unique and (many or len(self.families) == 1) and bool(self.families)
         expect(enough, "families", "different ones" if many else "one", list(self.families))
-
-    @property
-    def model(self) -> str:
-        return self.run.model
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return self.run.metrics
-
-    @property
-    def settings(self) -> dict[str, float | None]:
-        """Of the model; None = its own."""
-        return {"steps": self.run.steps, "guidance": self.run.guidance}
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Plain values (JSON): what its holes depend on besides the data; none of the prose, none of the runs."""
-        images = {key: value for key, value in asdict(self.images).items() if key != "download"}
-        masks = None if self.masks is None else asdict(self.masks)
-        return {"name": self.name, "kind": self.kind, "images": images, "masks": masks}
 
 
 def protocol_names() -> list[str]:
