@@ -79,13 +79,17 @@ def open_case(case: Case) -> Hole:
     if case.margin is not None:
         mask = case.margin(mask)
     if case.crop is not None:
-        width, height = case.crop
-        left, top = (size[0] - width) // 2, (size[1] - height) // 2
-        part = Box(left, top, left + width, top + height).clip(*size).slices
+        part = central(size, case.crop).slices
         pixels, mask = np.ascontiguousarray(pixels[part]), mask[part]
     if mask.all() or not mask.any():
         raise MaskError(f"{name}: expected a hole and something around it, got one colour")
     return Hole(case, pixels, mask)
+
+
+def central(size: tuple[int, int], crop: tuple[int, int]) -> Box:
+    """The central part, (width, height) `crop`, of a picture of `size`; cut to it."""
+    left, top = ((whole - part) // 2 for whole, part in zip(size, crop, strict=True))
+    return Box(left, top, left + crop[0], top + crop[1]).clip(*size)
 
 
 def centre_square(pixels: Pixels, side: int) -> Pixels:

@@ -28,10 +28,8 @@ from moebius.evaluation.page.svg import (
     write_svg,
 )
 from moebius.evaluation.rows import Row
-from moebius.evaluation.statistics import Estimate, by_photo, estimate
+from moebius.evaluation.statistics import ALL, Estimate, by_photo, estimate
 
-ALL = "all"
-"""The family and the group of everything, as in `summary.py`."""
 IDEALS = {"one": 1.0, "zero": 0.0, "half": 0.5}
 """What a metric should be, where neither high nor low is best."""
 _MARKERS = "os^Dv<>"  # 7: with 6 colours, 42 methods look different

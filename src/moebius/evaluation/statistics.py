@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from moebius.evaluation.rows import Row
 
+ALL = "all"
+"""The family, and the group, of everything."""
 RESAMPLES = 2000
 COVERAGE = 0.95
 

@@ -24,7 +24,7 @@ from moebius.errors import InputError, SettingsError
 from moebius.evaluation.cost import machine
 from moebius.evaluation.evaluate import OURS, data_from_environment
 from moebius.evaluation.features import find_networks
-from moebius.evaluation.holes import Case, open_case
+from moebius.evaluation.holes import Case, central, open_case
 from moebius.evaluation.methods import Method
 from moebius.evaluation.metrics import BY_NAME, Metric, masked_psnr, to_picture
 from moebius.evaluation.opening import MethodName
@@ -32,7 +32,7 @@ from moebius.evaluation.protocol import cases, open_protocol
 from moebius.evaluation.provenance import require_extra
 from moebius.evaluation.results import build_results, write_results, write_text
 from moebius.evaluation.run import Measurements, Run, Watch, measure
-from moebius.evaluation.summary import ALL
+from moebius.evaluation.statistics import ALL
 from moebius.evaluation.tables import ARROWS, table_lines
 from moebius.pipeline.moebius import grow_objects
 from moebius.settings import Settings
@@ -167,12 +167,11 @@ def _cropped(case: Case, crops: Sequence[str]) -> list[Case]:
     if not crops:
         return [case]
     parts = []
+    mask = open_case(case).mask
     for crop in crops:
         width, height = (int(side) for side in crop.split("x"))
         part = replace(case, photo=f"{case.photo}@{crop}", family=crop, crop=(width, height))
-        mask = open_case(case).mask
-        top, left = (mask.shape[0] - height) // 2, (mask.shape[1] - width) // 2
-        inside = mask[top : top + height, left : left + width].mean()
+        inside = mask[central((mask.shape[1], mask.shape[0]), (width, height)).slices].mean()
         if 0.01 < inside < 0.8:
             parts.append(part)
     return parts

@@ -10,9 +10,7 @@ import numpy as np
 from moebius.evaluation.metrics import METRICS
 from moebius.evaluation.rows import Row
 from moebius.evaluation.sets import SetStatistics
-from moebius.evaluation.statistics import Estimate, difference, estimate
-
-ALL = "all"
+from moebius.evaluation.statistics import ALL, Estimate, difference, estimate
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from moebius.evaluation.page.markup import (
     tag,
     with_arrow,
 )
-from moebius.evaluation.plots import ALL, IDEALS
+from moebius.evaluation.plots import IDEALS
+from moebius.evaluation.statistics import ALL
 
 VERDICTS = {"better": "▲", "worse": "▼", "no difference": "≈"}
 """And the sign of each."""
