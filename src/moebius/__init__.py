@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         OutputError,
         PhotoError,
         SettingsError,
+        TrainingError,
         UnknownModelError,
         WeightsError,
     )
@@ -48,6 +49,7 @@ _HOMES = {
     "Result": "pipeline",
     "Settings": "settings",
     "SettingsError": "errors",
+    "TrainingError": "errors",
     "UnknownModelError": "errors",
     "WeightsError": "errors",
     "load_latent_diffusion_pipeline": "pipeline.compat",
@@ -70,6 +72,7 @@ __all__ = [
     "Result",
     "Settings",
     "SettingsError",
+    "TrainingError",
     "UnknownModelError",
     "WeightsError",
     "__version__",

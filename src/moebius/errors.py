@@ -11,6 +11,7 @@
         CorruptWeightsError
         DownloadError
       DeviceError               an engine or device is not available              exit code 4
+      TrainingError             a training run cannot go on                       exit code 1
 
 Each message is one line that says what was expected and what came.
 The command line prints it and leaves with `exit_code`.
@@ -69,3 +70,7 @@ class DeviceError(MoebiusError):
     """An engine, device or number format is not available on this machine."""
 
     exit_code = 4
+
+
+class TrainingError(MoebiusError):
+    """A training run cannot go on: its loss is no number any more, or its folder belongs to another run."""

@@ -16,6 +16,9 @@ COMMANDS = {
     "inpaint": "Take something out of a photo, or fill a hole in it.",
     "evaluate": "Measure quality: one report, beside other methods.",
     "study": "Vary one thing of a model, and measure what it does.",
+    "train": "Train a network by a recipe; look at the data, the ablation, the speed.",
+    "distill": "Train a compact student to reach a teacher.",
+    "finetune": "Go on training a model on your own photos.",
     "models": "List, download and import models.",
     "doctor": "Versions, devices, caches and a self test.",
 }

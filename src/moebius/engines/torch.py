@@ -6,23 +6,15 @@ autoencoders overflow in float16 there.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from moebius.engines.base import FloatArray
-from moebius.errors import CorruptWeightsError, DeviceError
-from moebius.networks import AutoencoderConfig, MoebiusConfig, MoebiusUNet, NanoAutoencoder
-
-if TYPE_CHECKING:
-    from moebius.weights import ModelSpec
-
-M = TypeVar("M", bound=nn.Module)
+from moebius.engines.networks import load_autoencoder, load_denoiser
+from moebius.errors import DeviceError
+from moebius.weights import ModelFolder, ModelSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -37,7 +29,7 @@ class TorchEngine:
         dtype: "auto" takes bfloat16 on CUDA where it is fast, float32 elsewhere.
 
     Raises:
-        DeviceError: the device or number format is not available.
+        DeviceError: the device or number format is not available, or diffusers is not where it is needed.
         CorruptWeightsError: the weights do not fit the network that the registry entry describes.
     """
 
@@ -47,18 +39,12 @@ class TorchEngine:
         self._device = choose_device(device)
         self._dtype = choose_dtype(dtype, self._device)
         self.device, self.dtype = str(self._device), str(self._dtype).removeprefix("torch.")
-        state = load_file(folder / "weights.safetensors")
-        self._denoiser = _load(
-            lambda: MoebiusUNet(MoebiusConfig(**spec.denoiser)), state, "denoiser.", folder
-        )
-        self._denoiser.to(self._device, self._dtype)
-        encode, decode, autoencoder = _load_autoencoder(spec, state, folder)
+        model = ModelFolder(folder, spec)
+        self._denoiser = load_denoiser(model).to(self._device, self._dtype)
         # float16 overflows in published encoders; bfloat16 does not.
-        self._encode_dtype = torch.float32 if self._dtype is torch.float16 else self._dtype
-        autoencoder.to(self._device, self._encode_dtype)
-        self._encode, self._decode = encode, decode
+        encoder_dtype = torch.float32 if self._dtype is torch.float16 else self._dtype
+        self._autoencoder = load_autoencoder(model).to(self._device, encoder_dtype)
         self._ids = torch.arange(spec.tokens, device=self._device)
-        self._scale = spec.latent_scale
 
     def array(self, values: FloatArray) -> Tensor:
         return torch.from_numpy(values.copy()).float().to(self._device)
@@ -69,8 +55,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def encode(self, image: FloatArray) -> Tensor:
-        latents: Tensor = self._encode(self.array(image).to(self._encode_dtype)).float() * self._scale
-        return latents
+        return self._autoencoder.encode_moments(self.array(image))[0]
 
     @torch.inference_mode()
     def predict(
@@ -89,7 +74,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> FloatArray:
-        return self.numpy(self._decode((latents / self._scale).to(self._encode_dtype)))
+        return self.numpy(self._autoencoder.decode(latents))
 
 
 def choose_device(name: str) -> torch.device:
@@ -116,46 +101,3 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "float16" and device.type == "cpu":
         raise DeviceError("dtype float16 is for GPUs; on a CPU use float32 or bfloat16")
     return DTYPES[name]
-
-
-def _load(build: Callable[[], M], state: dict[str, Tensor], prefix: str, folder: Path) -> M:
-    """A network with the tensors whose names begin with `prefix`, in float32, ready for inference.
-
-    Built on the meta device: no numbers are drawn for weights that are replaced at once, so torch's global
-    generator stays as it was, and no memory is taken twice.
-    """
-    own = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
-    own = {name: t.float() if t.is_floating_point() else t for name, t in own.items()}
-    try:
-        with torch.device("meta"):
-            net = build()
-        net.load_state_dict(own, assign=True)
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CorruptWeightsError(
-            f"{folder}: the weights do not fit what its JSON describes: {reason}"
-        ) from error
-    return net.eval().requires_grad_(False)
-
-
-Coder = Callable[[Tensor], Tensor]
-
-
-def _load_autoencoder(
-    spec: ModelSpec, state: dict[str, Tensor], folder: Path
-) -> tuple[Coder, Coder, nn.Module]:
-    config = spec.autoencoder
-    if config is not None:
-        net = _load(lambda: NanoAutoencoder(AutoencoderConfig(**config)), state, "autoencoder.", folder)
-        return net.encode, net.decode, net
-    try:
-        from diffusers import AutoencoderKL
-    except ImportError as error:
-        raise DeviceError(
-            f"model {spec.name} has a published VAE and needs diffusers: pip install 'moebius-inpaint[torch]'"
-        ) from error
-
-    published = json.loads((folder / "vae.json").read_text(encoding="utf-8"))
-    tensors = load_file(folder / "vae.safetensors")
-    vae = _load(lambda: AutoencoderKL.from_config(published), tensors, "", folder)
-    return (lambda x: vae.encode(x).latent_dist.mean), (lambda z: vae.decode(z).sample), vae

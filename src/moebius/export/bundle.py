@@ -1,113 +1,106 @@
-"""Make a model folder from training runs: weights as float16 safetensors, ONNX graphs that point into them.
+"""Make a trained model's folder ready to ship: weights as float16, ONNX graphs that point into them.
 
-    python -m moebius.export --autoencoder runs/autoencoder/autoencoder.safetensors \\
-        --denoiser runs/denoiser/checkpoint.safetensors --name nano --out models/nano
+python -m moebius.export --model runs/nano/model --name nano --size 512 --cascade 256 --out models/nano
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
+from moebius.errors import WeightsError
 from moebius.export.onnx import export_graphs
 from moebius.networks import AutoencoderConfig, MoebiusConfig, MoebiusUNet, NanoAutoencoder
-from moebius.weights import Defaults, ModelSpec, save_folder, seal
+from moebius.weights import Defaults, open_folder, save_folder, seal
+from moebius.weights.cache import WEIGHTS_FILE
 
 
 def bundle(
-    autoencoder: Path,
-    denoiser: Path,
+    model: Path,
     out: Path,
     *,
-    name: str,
-    title: str,
-    size: int,
-    cascade: list[int],
-    steps: int,
-    solver: str,
+    name: str | None = None,
+    title: str | None = None,
+    licence: str | None = None,
+    size: int | None = None,
+    cascade: tuple[int, ...] = (),
+    steps: int | None = None,
+    solver: str | None = None,
 ) -> Path:
-    """Write the model folder `out` from an autoencoder file and a denoiser checkpoint (its averaged weights).
+    """Write the model folder `out` from the one that `moebius train` left.
 
     Args:
-        autoencoder: `autoencoder.safetensors` of a finished run.
-        denoiser: `checkpoint.safetensors` of a denoiser run.
-        out: folder to write; replaced if it is there.
-        name, title, size, cascade, steps, solver: of the model's registry entry.
+        model: a model folder with an autoencoder of our own.
+        out: folder to write; replaced if it is there, its README.md kept.
+        name, title, licence, size, cascade, steps, solver: of the registry entry, where they shall differ.
+
+    Raises:
+        WeightsError: its VAE is a published one (those models run in PyTorch), or a weight does not fit float16.
     """
-    ae_config, ae_state = _read(autoencoder, "")
-    recipe, ema_state = _read(denoiser, "ema.")
-    config = MoebiusConfig(**recipe["network"])
-    state = {f"denoiser.{k}": v for k, v in ema_state.items()} | {
-        f"autoencoder.{k}": v for k, v in ae_state.items()
-    }
+    folder = open_folder(model)
+    spec = folder.spec
+    if spec.autoencoder is None or spec.architecture != "moebius":
+        raise WeightsError(
+            f"{model}: expected a Moebius with the small autoencoder, to be exported as graphs"
+        )
+    state: dict[str, Tensor] = load_file(folder.path / WEIGHTS_FILE)
     halves = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     overflowing = [k for k, v in halves.items() if not v.isfinite().all()]
     if overflowing:
-        raise ValueError(f"{overflowing[0]} does not fit float16")
-    spec = ModelSpec(
-        name=name,
-        title=title,
-        licence="research demonstration, see card",
-        parameters=sum(p.numel() for p in MoebiusUNet(config).parameters()),
-        denoiser=config.to_dict(),
-        autoencoder=asdict(AutoencoderConfig(**ae_config)),
-        latent_channels=config.latent_channels,
-        latent_scale=1.0,
-        feed="prefill",
-        target="residual",
-        residual_scale=recipe["residual_scale"],
-        prediction="v",
-        first_timestep=999,
-        size=size,
-        cascade=tuple(cascade),
-        guidance_trained=False,
-        defaults=Defaults(steps=steps, guidance=1.0, solver=solver, start="noise"),  # type: ignore[arg-type]
+        raise WeightsError(f"{overflowing[0]} does not fit float16")
+    changed = {"name": name, "title": title, "licence": licence, "size": size}
+    defaults: dict[str, Any] = {"steps": steps, "solver": solver}
+    spec = replace(
+        spec,
+        **{k: v for k, v in changed.items() if v is not None},  # type: ignore[arg-type]
+        cascade=cascade or spec.cascade,
+        sizes=() if size is not None else spec.sizes,
+        defaults=_changed(spec.defaults, defaults),
     )
     card = out / "README.md"
     extra = {"README.md": card.read_bytes()} if card.exists() else None
     save_folder(out, spec, halves, extra=extra, overwrite=True)
-    net, coder = MoebiusUNet(config), NanoAutoencoder(AutoencoderConfig(**ae_config))
-    net.load_state_dict({k: _full(halves[f"denoiser.{k}"]) for k in ema_state})
-    coder.load_state_dict({k: _full(halves[f"autoencoder.{k}"]) for k in ae_state})
+    assert spec.autoencoder is not None
+    net, coder = (
+        MoebiusUNet(MoebiusConfig(**spec.denoiser)),
+        NanoAutoencoder(AutoencoderConfig(**spec.autoencoder)),
+    )
+    net.load_state_dict(_full(halves, "denoiser."))
+    coder.load_state_dict(_full(halves, "autoencoder."))
     export_graphs(net.eval(), coder.eval(), out)
     seal(out, spec)
     return out
 
 
-def _read(path: Path, prefix: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The recipe or config in a training file's metadata, and its tensors under `prefix`."""
-    with safe_open(path, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a dict
-        state = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
-        metadata = file.metadata()
-    return json.loads(metadata.get("recipe") or metadata["config"]), state
+def _changed(defaults: Defaults, changes: dict[str, Any]) -> Defaults:
+    return replace(defaults, **{k: v for k, v in changes.items() if v is not None})
 
 
-def _full(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
+def _full(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    own = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
+    return {name: t.float() if t.is_floating_point() else t for name, t in own.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m moebius.export", description=__doc__)
-    parser.add_argument("--autoencoder", type=Path, required=True)
-    parser.add_argument("--denoiser", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--name", default="nano")
-    parser.add_argument("--title", default="small and quick")
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--cascade", type=int, nargs="*", default=[256])
-    parser.add_argument("--steps", type=int, default=1)
-    parser.add_argument("--solver", default="ddim")
+    parser.add_argument("--name")
+    parser.add_argument("--title")
+    parser.add_argument("--licence")
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--cascade", type=int, nargs="*", default=[])
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--solver")
     options = vars(parser.parse_args())
     torch.set_num_threads(1)
-    bundle(options.pop("autoencoder"), options.pop("denoiser"), options.pop("out"), **options)
+    bundle(options.pop("model"), options.pop("out"), cascade=tuple(options.pop("cascade")), **options)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ block of the way up therefore sees the deepest map twice. Source: the Moebius pa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast, overload
 
@@ -259,16 +259,22 @@ class MoebiusUNet(nn.Module):
         return plain
 
 
-@contextmanager
-def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Batch norms inside `module` leave their running statistics alone meanwhile (they still use the batch's)."""
-    norms = [m for m in module.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
-    saved = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    try:
-        for norm in norms:
+class frozen_statistics(AbstractContextManager[None]):
+    """Batch norms inside `module` leave their running statistics alone meanwhile (they still use the batch's).
+
+    May be entered again: several backward passes over a checkpoint recompute it with one and the same context.
+    """
+
+    def __init__(self, module: nn.Module):
+        self._norms = [m for m in module.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+        self._saved: list[tuple[float | None, Tensor | None]] = []
+
+    def __enter__(self) -> None:
+        self._saved = [(norm.momentum, norm.num_batches_tracked) for norm in self._norms]
+        for norm in self._norms:
             norm.momentum = 0.0
             norm.num_batches_tracked = norm.num_batches_tracked.clone()  # type: ignore[union-attr]
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, saved, strict=True):
+
+    def __exit__(self, *exception: object) -> None:
+        for norm, (momentum, count) in zip(self._norms, self._saved, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, count

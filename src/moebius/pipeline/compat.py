@@ -292,9 +292,9 @@ def _scaled(shape: tuple[int, ...], scale: float, step: int) -> tuple[int, int]:
 
 
 def _multiple(spec: ModelSpec) -> int:
-    from moebius.networks import MoebiusConfig
+    from moebius.networks import denoiser_config
 
-    return MoebiusConfig(**spec.denoiser).multiple
+    return denoiser_config(spec.architecture, spec.denoiser).multiple
 
 
 def _numpy(tensor: Tensor) -> FloatArray:

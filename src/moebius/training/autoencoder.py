@@ -1,6 +1,6 @@
 """Train the small autoencoder: one visible loop, resumable, the same on CPU and GPU.
 
-    python -m moebius.training autoencoder --data SHARDS --features FILE --out runs/autoencoder
+    moebius train autoencoder --data SHARDS --features FILE --out runs/autoencoder
 
 Loss: mean |error| + mean |error| at quarter size + LPIPS-squeeze on a sub-crop. Latents pass a batch norm
 without affine (mean 0, variance 1) and a little noise, so the decoder forgives an imperfect denoiser.
@@ -25,6 +25,7 @@ from moebius.networks.perceptual import LPIPSSqueeze, load_lpips
 from moebius.training.checkpoint import load_checkpoint, save_checkpoint
 from moebius.training.photos import PhotoPack, epoch_index, open_photos, random_crop
 from moebius.training.schedule import update_average, warmup_stable_decay
+from moebius.weights.store import write_tensors
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def train_autoencoder(
     )
     path, first = out / "checkpoint.safetensors", 0
     if path.exists():
-        first = load_checkpoint(path, net=net, ema=ema, optimizer=optimizer)
+        first = load_checkpoint(path, net=net, ema=ema, optimizer=optimizer).step
         log.info("going on from step %d", first)
     out.mkdir(parents=True, exist_ok=True)
 
@@ -147,3 +148,10 @@ def settle_latents(net: NanoAutoencoder, photos: PhotoPack, recipe: AutoencoderR
     for step in range(64):
         net.encode(make_batch(photos, 1_000_000 + step, recipe).to(device))
     return net.eval()
+
+
+def save_autoencoder(net: NanoAutoencoder, path: Path) -> Path:
+    """Write the network and its configuration as one safetensors file; returns `path`."""
+    state = {name: tensor.contiguous() for name, tensor in net.cpu().state_dict().items()}
+    write_tensors(path, state, {"config": json.dumps(asdict(net.config))})
+    return path

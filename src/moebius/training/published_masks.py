@@ -108,49 +108,51 @@ def hole_between(draw: Callable[[], Mask], low: float, high: float, *, tries: in
     )
 
 
-def lama_mask(table_name: str, size: int, random: RandomState) -> Mask:
-    """(size, size) bool. Holes of any share, of next to nothing too: see `hole_between`.
+def lama_mask(table_name: str, size: int | tuple[int, int], random: RandomState) -> Mask:
+    """(size, size) bool, or (height, width) for a pair. Holes of any share, of next to nothing too: `hole_between`.
 
     Raises:
         InputError: no such table, or its boxes have no room in the mask.
     """
     table = _find(LAMA_TABLES, table_name, "LaMa mask table")
+    shape = (size, size) if isinstance(size, int) else size
     least = max(table.sides[0] + 2 * table.margin, 1)
-    if size < least:
-        raise InputError(f"mask size: expected at least {least} px for {table_name}, got {size}")
+    if min(shape) < least:
+        raise InputError(f"mask size: expected at least {least} px for {table_name}, got {min(shape)}")
     weights = np.array([1.0, table.box_weight])
     if random.choice(2, p=weights / weights.sum()) == 0:
-        return _lama_strokes(table, size, random)
-    return _lama_boxes(table, size, random)
+        return _lama_strokes(table, shape, random)
+    return _lama_boxes(table, shape, random)
 
 
-def _lama_strokes(table: LamaTable, size: int, random: RandomState) -> Mask:
+def _lama_strokes(table: LamaTable, shape: tuple[int, int], random: RandomState) -> Mask:
     import cv2
 
-    canvas = np.zeros((size, size), np.uint8)
+    rows, columns = shape
+    canvas = np.zeros(shape, np.uint8)
     least, most = table.strokes
     for stroke in range(random.randint(least, most + 2)):
-        x, y = random.randint(size), random.randint(size)
+        x, y = random.randint(columns), random.randint(rows)
         for _ in range(1 + random.randint(5)):
             angle = 0.01 + random.randint(table.angles)
             if stroke % 2 == 0:
                 angle = 2 * 3.1415926 - angle  # pi as published: its digits decide where a line ends
             length, width = 10 + random.randint(table.length), 5 + random.randint(table.width)
-            x2 = min(max(int(x + length * math.sin(angle)), 0), size)
-            y2 = min(max(int(y + length * math.cos(angle)), 0), size)
+            x2 = min(max(int(x + length * math.sin(angle)), 0), columns)
+            y2 = min(max(int(y + length * math.cos(angle)), 0), rows)
             cv2.line(canvas, (x, y), (x2, y2), 1, width)
             x, y = x2, y2
     return canvas > 0
 
 
-def _lama_boxes(table: LamaTable, size: int, random: RandomState) -> Mask:
-    mask = np.zeros((size, size), bool)
-    room = size - table.margin
-    shortest, longest = table.sides[0], min(table.sides[1], room - table.margin)
+def _lama_boxes(table: LamaTable, shape: tuple[int, int], random: RandomState) -> Mask:
+    mask = np.zeros(shape, bool)
+    down, across = shape[0] - table.margin, shape[1] - table.margin
+    shortest, longest = table.sides[0], min(table.sides[1], min(shape) - 2 * table.margin)
     for _ in range(random.randint(table.boxes[0], table.boxes[1] + 1)):
         width, height = random.randint(shortest, longest + 1), random.randint(shortest, longest + 1)
-        x = random.randint(table.margin, room - width + 1)
-        y = random.randint(table.margin, room - height + 1)
+        x = random.randint(table.margin, across - width + 1)
+        y = random.randint(table.margin, down - height + 1)
         mask[y : y + height, x : x + width] = True
     return mask
 

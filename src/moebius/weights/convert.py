@@ -82,13 +82,18 @@ def convert_denoiser(state: Mapping[str, Tensor], spec: ModelSpec, where: Path) 
     """A published denoiser's state dict as "denoiser.*" of our own names; values and number formats stay.
 
     Raises:
-        CorruptWeightsError: it is not the network that `spec.denoiser` describes; names the first misfits.
+        CorruptWeightsError: it is not the network that `spec` describes; names the first misfits.
     """
-    from moebius.networks.denoiser import MoebiusConfig
-    from moebius.weights.adapter import from_official
+    from moebius.networks import denoiser_config
+    from moebius.weights.adapter import architecture_of, from_official
 
+    found = architecture_of(state)
+    if found != spec.architecture:
+        raise CorruptWeightsError(
+            f"{where}: expected a {spec.architecture} checkpoint, as model {spec.name} is, got a {found} one"
+        )
     try:
-        config = MoebiusConfig(**spec.denoiser)
+        config = denoiser_config(spec.architecture, spec.denoiser)
     except (TypeError, ValueError) as error:
         raise CorruptWeightsError(f"model {spec.name} describes no network: {error}") from error
     try:

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from moebius.errors import WeightsError
+from moebius.weights.adapter import architecture_of
 from moebius.weights.cache import cache_home, model_folder
 from moebius.weights.convert import convert_denoiser, read_checkpoint, read_vae, require_torch
 from moebius.weights.download import add_vae, borrow_vae
 from moebius.weights.lock import exclusive
-from moebius.weights.registry import MODELS, PUBLISHED
+from moebius.weights.registry import MODELS, PIXELHACKER, PUBLISHED
 from moebius.weights.spec import ModelSpec
 from moebius.weights.store import ModelFolder, file_sha256, save_folder
 
@@ -23,7 +24,7 @@ def import_checkpoint(
     vae: Path | None = None,
     overwrite: bool = False,
 ) -> ModelFolder:
-    """Convert a denoiser checkpoint under the published names into a model of the cache.
+    """Convert a denoiser checkpoint, Moebius or PixelHacker, under the published names into a model of the cache.
 
     A file that is one of the published checkpoints, by its checksum, becomes that model. Any other becomes a
     model of its own, used from then on under its name.
@@ -31,7 +32,8 @@ def import_checkpoint(
     Args:
         checkpoint: `.bin` (read as tensors only) or `.safetensors`.
         name: the model's name; by default the published one's, or one made from the file's name.
-        like: the model whose network, feeding and defaults it has; by default the published `pretrained`.
+        like: the model whose network, feeding and defaults it has; by default the published `pretrained`, or
+            the published PixelHacker for a checkpoint with its names.
         vae: checkpoint of its VAE. Without it the VAE of another model of the cache is taken; if there is
             none, the model stays "incomplete" until it is pulled or opened with a network.
         overwrite: replace a model of that name.
@@ -42,13 +44,16 @@ def import_checkpoint(
     """
     require_torch("importing a checkpoint")
     published = _recognise(checkpoint)
+    state = read_checkpoint(checkpoint)
+    if like is None and architecture_of(state) == "pixelhacker":
+        like = PIXELHACKER
     spec = _describe(checkpoint, name, like, published)
     folder = model_folder(spec.name)
     if folder.exists() and not overwrite:
         raise WeightsError(
             f"a model named {spec.name} exists already in {folder}: give another name, or overwrite"
         )
-    tensors = convert_denoiser(read_checkpoint(checkpoint), spec, checkpoint)
+    tensors = convert_denoiser(state, spec, checkpoint)
     given = None if vae is None else read_vae(vae)
     with exclusive(cache_home() / "pull.lock"):
         save_folder(folder, spec, tensors, overwrite=overwrite)

@@ -40,6 +40,17 @@ PUBLISHED_DENOISER = {
     "ffn_ratio": 2.5,
     "norm_groups": 32,
 }
+PUBLISHED_TEACHER = {
+    "latent_channels": 4,
+    "latent_size": 64,
+    "channels": [320, 640, 1280, 1280],
+    "layers": 2,
+    "heads": 8,
+    "categories": 20,
+    "category_channels": 3072,
+    "context_channels": 768,
+    "norm_groups": 32,
+}
 PUBLISHED_VAE = ModelFile(
     repository="hustvl/PixelHacker",
     path="vae/diffusion_pytorch_model.bin",
@@ -78,6 +89,19 @@ PUBLISHED = (
     _published("celebahq", "ft_celebahq", "portraits", 2.0),
     _published("ffhq", "ft_ffhq", "faces", 2.0),
 )
+
+PIXELHACKER = ModelSpec(
+    name="pixelhacker",
+    title="PixelHacker, the network that Moebius was distilled from",
+    licence="MIT",
+    parameters=862_251_708,
+    architecture="pixelhacker",
+    denoiser=PUBLISHED_TEACHER,
+    defaults=Defaults(steps=20, guidance=4.5),
+    files={"vae": PUBLISHED_VAE},
+)
+"""What an imported PixelHacker checkpoint is taken for. Not a model known by name: this program has no download
+of it. Fed and sampled as Moebius is; the guidance is its own release's (its paper's ablation prefers 2.0)."""
 
 
 def _bundled() -> list[ModelSpec]:

@@ -17,6 +17,7 @@ from moebius.settings import MAX_GUIDANCE, MAX_STEPS, SOLVERS, STARTS, Solver, S
 FORMAT = 1
 """Version of the model folder's layout; another one is refused."""
 
+Architecture = Literal["moebius", "pixelhacker"]
 Feed = Literal["masked", "prefill"]
 Target = Literal["image", "residual"]
 Spacing = Literal["leading", "trailing"]
@@ -86,8 +87,10 @@ class ModelSpec:
     licence: str
     parameters: int
     """Of the denoiser, its category table included."""
+    architecture: Architecture = "moebius"
+    """Of the denoiser: Moebius, or PixelHacker, the network that it was distilled from."""
     denoiser: Mapping[str, Any]
-    """Fields of `MoebiusConfig`."""
+    """Fields of `MoebiusConfig` or `PixelHackerConfig`."""
     autoencoder: Mapping[str, Any] | None = None
     """Fields of `AutoencoderConfig`; None for a published VAE (vae.safetensors and vae.json)."""
     latent_channels: int = 4
@@ -125,6 +128,7 @@ class ModelSpec:
         for name in ("title", "licence"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name}: expected text, got {getattr(self, name)!r}")
+        _choice("architecture", self.architecture, get_args(Architecture))
         _mapping("denoiser", self.denoiser)
         if self.autoencoder is not None:
             _mapping("autoencoder", self.autoencoder)

@@ -1,43 +1,28 @@
-"""Training on a handful of made-up photos: data, masks, resuming, learning."""
+"""Training the autoencoder on a handful of made-up photos: decoded photos, masks, resuming, learning."""
 
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 import tarfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from moebius.errors import CorruptWeightsError, InputError
-from moebius.networks import AutoencoderConfig, MoebiusConfig, NanoAutoencoder
+from moebius.errors import InputError
+from moebius.networks import AutoencoderConfig
 from moebius.training.autoencoder import AutoencoderRecipe, train_autoencoder
-from moebius.training.denoiser import DenoiserRecipe, batches, fill_loss, make_batch, train_denoiser
 from moebius.training.masks import HOLE_RANGE, random_mask
 from moebius.training.photos import epoch_index, open_photos, random_crop
 from moebius.training.schedule import update_average, warmup_stable_decay
-from moebius.training.workers import Workers
 
 TINY_AE = AutoencoderConfig(
     latent_channels=4, widths=(8, 12, 16), encoder_blocks=(0, 0, 1), decoder_blocks=(0, 0, 1)
 )
-TINY_NET = MoebiusConfig(
-    latent_channels=4,
-    latent_size=4,
-    channels=(16, 16, 32),
-    heads=4,
-    category_channels=8,
-    context_channels=8,
-    norm_groups=4,
-)
 AE_RECIPE = AutoencoderRecipe(network=TINY_AE, steps=6, batch=2, size=32, warmup=2, decay=2)
-NET_RECIPE = DenoiserRecipe(network=TINY_NET, steps=6, batch=2, sizes=(32,), warmup=2, decay=2)
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +46,6 @@ def add(tar: tarfile.TarFile, name: str, contents: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(contents)
     tar.addfile(info, io.BytesIO(contents))
-
-
-@pytest.fixture(scope="module")
-def coder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("coder") / "autoencoder.safetensors"
-    from dataclasses import asdict
-    from json import dumps
-
-    save_file(NanoAutoencoder(TINY_AE).state_dict(), path, {"config": dumps(asdict(TINY_AE))})
-    return path
 
 
 def test_photos_are_decoded_once_and_broken_ones_left_out(shards: list[Path], tmp_path: Path) -> None:
@@ -137,46 +111,6 @@ def test_average_is_the_textbook_one() -> None:
     assert ema.weight.item() == pytest.approx(0.91)
 
 
-def test_two_workers_see_what_one_twice_as_large_would(shards: list[Path], tmp_path: Path) -> None:
-    photos = open_photos(shards, tmp_path)
-    from dataclasses import replace
-
-    whole = make_batch(photos, 5, Workers(0, 1), replace(NET_RECIPE, batch=4))
-    halves = [make_batch(photos, 5, Workers(rank, 2), NET_RECIPE) for rank in (0, 1)]
-    for part, (first, second) in zip(whole, zip(*halves, strict=True), strict=True):
-        assert torch.equal(part, torch.cat([first, second]))
-
-
-def test_loader_processes_give_the_same_batches(shards: list[Path], tmp_path: Path) -> None:
-    photos = open_photos(shards, tmp_path)
-    alone = list(batches(photos, 2, Workers(0, 1), NET_RECIPE))
-    together = list(batches(photos, 2, Workers(0, 1), NET_RECIPE, loaders=2))
-    assert len(alone) == len(together) == NET_RECIPE.steps - 2
-    for a, b in zip(alone, together, strict=True):
-        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
-
-
-def test_larger_crops_get_fewer_rows() -> None:
-    recipe = DenoiserRecipe(batch=8, sizes=(128, 256))
-    assert [recipe.rows(step) for step in range(3)] == [(8, 128), (2, 256), (8, 128)]
-
-
-def test_fill_loss_reads_only_the_hole() -> None:
-    image, picture = torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
-    mask = torch.zeros(1, 1, 8, 8)
-    mask[..., :2, :2] = 1
-    assert fill_loss(picture, image, mask, None, 0.0).item() == pytest.approx(1.0)
-    picture[..., :2, :2] = 0
-    assert fill_loss(picture, image, mask, None, 0.0).item() == 0.0
-
-
-def test_prefill_never_sees_the_hole(shards: list[Path], tmp_path: Path) -> None:
-    image, fill, mask = make_batch(open_photos(shards, tmp_path), 0, Workers(0, 1), NET_RECIPE)
-    known = mask.expand_as(image) == 0
-    assert torch.allclose(fill[known], image[known], atol=1e-6)
-    assert not torch.allclose(fill[~known], image[~known], atol=1e-2)
-
-
 def same(a: Path, b: Path) -> bool:
     left, right = load_file(a), load_file(b)
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
@@ -192,47 +126,6 @@ def test_autoencoder_resumes_bit_exactly(shards: list[Path], tmp_path: Path) -> 
     train_autoencoder(replace(recipe, steps=3), out=half, **common)
     train_autoencoder(recipe, out=half, **common)
     assert same(tmp_path / "straight/checkpoint.safetensors", half / "checkpoint.safetensors")
-
-
-def test_denoiser_killed_and_resumed_bit_exactly(shards: list[Path], coder: Path, tmp_path: Path) -> None:
-    """SIGKILL in the middle; going on from the last checkpoint ends with the same bytes as an undisturbed run."""
-    script = f"""
-import torch
-from pathlib import Path
-from test_training import NET_RECIPE
-from moebius.training.denoiser import train_denoiser
-from dataclasses import replace
-torch.set_num_threads(1)
-recipe = replace(NET_RECIPE, steps=150)
-train_denoiser(recipe, shards=[Path({str(shards[0])!r})], autoencoder=Path({str(coder)!r}),
-               out=Path("OUT"), cache=Path({str(tmp_path / "cache")!r}), save_every=0)
-"""
-    run = lambda out: [sys.executable, "-c", script.replace('"OUT"', repr(str(out)))]  # noqa: E731
-    root = Path(__file__).parent
-    subprocess.run(run(tmp_path / "straight"), check=True, cwd=root)
-    victim = subprocess.Popen(run(tmp_path / "killed"), cwd=root)
-    checkpoint = tmp_path / "killed/checkpoint.safetensors"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and victim.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    victim.kill()
-    victim.wait()
-    assert checkpoint.exists()
-    subprocess.run(run(tmp_path / "killed"), check=True, cwd=root)
-    assert same(tmp_path / "straight/checkpoint.safetensors", checkpoint)
-
-
-def test_checkpoint_of_another_network_is_refused(shards: list[Path], coder: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    common = {"shards": shards, "autoencoder": coder, "cache": tmp_path / "cache", "out": tmp_path / "run"}
-    train_denoiser(replace(NET_RECIPE, steps=1), **common)
-    wider = replace(TINY_NET, channels=(16, 32, 32))
-    with pytest.raises(CorruptWeightsError, match="expected a checkpoint of this run"):
-        train_denoiser(replace(NET_RECIPE, network=wider), **common)
-    (tmp_path / "run/checkpoint.safetensors").write_bytes(b"torn")
-    with pytest.raises(CorruptWeightsError, match="expected a checkpoint of this run"):
-        train_denoiser(NET_RECIPE, **common)
 
 
 def test_autoencoder_learns(shards: list[Path], tmp_path: Path) -> None:

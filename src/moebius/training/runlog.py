@@ -1,0 +1,78 @@
+"""What a run leaves to be read: a JSON line for each report, TensorBoard curves, sample grids as PNG."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+log = logging.getLogger(__name__)
+
+
+class RunLog:
+    """Writes `log.jsonl`, `tensorboard/` and `samples/` of a run folder.
+
+    Args:
+        out: the run folder.
+        step: the step that the run goes on from; lines of later steps are what a killed run had begun, and go.
+    """
+
+    def __init__(self, out: Path, step: int):
+        self.out = out
+        self._lines = out / "log.jsonl"
+        self._drop_after(step)
+        self._board: Any = None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step or None)
+        except ImportError:
+            log.info("tensorboard is not installed: curves are in log.jsonl only")
+
+    def report(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
+        """One line: {"step": step, "kind": kind, ...}; its numbers go to TensorBoard as kind/name."""
+        line = {"step": step, "kind": kind} | {
+            name: float(f"{value:.6g}") if isinstance(value, float) else value
+            for name, value in values.items()
+        }
+        with self._lines.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        log.info("%s", line)
+        if self._board is not None:
+            for name, value in values.items():
+                if isinstance(value, (int, float)):
+                    self._board.add_scalar(f"{kind}/{name}", value, step)
+            self._board.flush()
+
+    def picture(self, step: int, sheet: NDArray[np.uint8]) -> None:
+        """A sample grid (H, W, 3) uint8."""
+        folder = self.out / "samples"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(sheet).save(folder / f"step-{step:07d}.png")
+        if self._board is not None:
+            self._board.add_image("samples", sheet, step, dataformats="HWC")
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def _drop_after(self, step: int) -> None:
+        if not self._lines.exists():
+            return
+        kept = []
+        for line in self._lines.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, KeyError):  # the half line of a killed run
+                continue
+        self._lines.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
