@@ -36,7 +36,7 @@ def finish(
     `run.settle` batches whose timesteps and ids are those of inference; what that does to the held-out losses is
     logged. If it makes them worse, the running statistics are kept.
     """
-    net = build_denoiser(recipe.architecture, models.config).to(feeder.device)
+    net = build_denoiser(models.spec.architecture, models.config).to(feeder.device)
     state = read_average(checkpoint)
     net.load_state_dict(state)
     net.eval()
