@@ -120,6 +120,7 @@ def test_down_features_are_the_first_and_nothing_else(tiny: PixelHackerUNet) -> 
     x.requires_grad_()
     down = tiny.requires_grad_(False).down_features(x, timesteps, ids)
     assert len(down) == 4
+    assert len(tiny.down_features(x, timesteps, ids, 2)) == 2
     assert all(torch.equal(ours, expected) for ours, expected in zip(down, features, strict=False))
     for feature in down:
         (gradient,) = torch.autograd.grad(feature.square().mean(), x, retain_graph=True)

@@ -64,9 +64,9 @@ class OnlyDown(nn.Module):
         self.net = net
         self.asked = 0
 
-    def down_features(self, x: Tensor, timesteps: Tensor, ids: Tensor) -> list[Tensor]:
+    def down_features(self, x: Tensor, timesteps: Tensor, ids: Tensor, count: int) -> list[Tensor]:
         self.asked += 1
-        return self.net(x, timesteps, ids, return_features=True)[1][:3]  # type: ignore[no-any-return]
+        return self.net(x, timesteps, ids, return_features=True)[1][:3][:count]  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")

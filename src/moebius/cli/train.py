@@ -36,14 +36,24 @@ def run_options(function: F) -> F:
         ),
         click.option("--autoencoder", help="Model whose autoencoder is used."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
-        click.option("--threads", type=int, help="Threads of each process. [default: torch's]"),
-        click.option("--loaders", type=int, default=0, help="Processes that prepare photos. [default: 0, a thread]"),
+        click.option(
+            "--threads", type=click.IntRange(1), help="Threads of each process. [default: torch's]"
+        ),
+        click.option(
+            "--loaders", type=click.IntRange(0), default=0,
+            help="Processes that prepare photos. [default: 0, a thread]",
+        ),
         click.option("--cache", type=click.Path(path_type=Path), help="Folder of encoded photos (data.views)."),
         click.option(
             "--features", type=click.Path(path_type=Path), help="LPIPS-squeeze weights (safetensors)."
         ),
-        click.option("--save-every", type=float, default=120.0, show_default=True, help="Seconds between checkpoints."),
-        click.option("--minutes", type=float, help="Stop after that long, with a checkpoint to go on from."),
+        click.option(
+            "--save-every", type=click.FloatRange(0), default=120.0, show_default=True,
+            help="Seconds between checkpoints.",
+        ),
+        click.option(
+            "--minutes", type=click.FloatRange(0), help="Stop after that long, with a checkpoint to go on from."
+        ),
         click.option(
             "--release", type=click.Choice(["best", "last"]), default="best", show_default=True,
             help="Which averaged weights become the model.",
@@ -143,7 +153,7 @@ def ablation(data: tuple[Path, ...], out: Path, **options: Any) -> None:
 @click.option("--features", type=click.Path(path_type=Path), help="LPIPS-squeeze weights (safetensors).")
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), help="Decoded photos.")
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--threads", type=int, help="[default: torch's]")
+@click.option("--threads", type=click.IntRange(1), help="[default: torch's]")
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change the recipe, as in batch=4."
 )
@@ -158,6 +168,29 @@ def autoencoder(data: Path, out: Path, threads: int | None, changes: tuple[str, 
     recipe = build(AutoencoderRecipe, merge({}, changes, "autoencoder"), "autoencoder")
     net = train_autoencoder(recipe, shards=sorted(data.glob("*.tar")), out=out, **options)
     click.echo(save_autoencoder(net, out / "autoencoder.safetensors"))
+
+
+@train.command("bench")
+@click.option("--size", type=click.Choice(["toy", "tiny", "full"]), default="tiny", show_default=True)
+@click.option("--batch", type=click.IntRange(1), help="Rows a step. [default: 12; full: 16 on a GPU, else 1]")
+@click.option("--rounds", type=click.IntRange(1), default=10, show_default=True, help="Turns of every step.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--threads", type=click.IntRange(1), help="[default: torch's]")
+@click.option("--compile", is_flag=True, help="Measure torch.compile too.")
+@click.option("--steps", default="", help="Which steps, as in published,ours. [default: all]")
+@click.option("--minutes", type=click.FloatRange(0), help="Begin nothing more after that long.")
+def bench(steps: str, **options: Any) -> None:
+    """Measure a distillation step beside the published one: time, and memory. Interrupted, it goes on.
+
+    Size full is the published networks at 512 px, tiny those of the miniature ablation at 128 px, toy still smaller.
+    """
+    require_training()
+    from moebius.training.throughput import Plan, measure
+
+    plan = Plan(steps=tuple(filter(None, steps.split(","))), **options)
+    with watching() as watch:
+        click.echo(measure(plan, watch), nl=False)
 
 
 def run_recipe(

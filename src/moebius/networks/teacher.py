@@ -167,13 +167,17 @@ class PixelHackerUNet(nn.Module):
         out: Tensor = self.unet.conv_out(F.silu(self.unet.conv_norm_out(x)))  # (B, c, h, w)
         return (out, features) if return_features else out
 
-    def down_features(self, x: Tensor, timesteps: Tensor, category_ids: Tensor) -> list[Tensor]:
-        """Outputs of the down blocks, finest first: the first features of `forward`, and nothing beyond computed.
+    def down_features(
+        self, x: Tensor, timesteps: Tensor, category_ids: Tensor, count: int | None = None
+    ) -> list[Tensor]:
+        """Outputs of the first `count` down blocks (all of them by default), finest first, and nothing else computed.
+
+        They are the first features of `forward`.
 
         Arguments and errors are those of `forward`; gradients reach `x`.
         """
         time, context = self._conditions(x, timesteps, category_ids)
-        return self._down(x, time, context)[0]
+        return self._down(x, time, context, count)[0]
 
     def _conditions(self, x: Tensor, timesteps: Tensor, category_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Time (B, 4 C0) and context (B, m, context channels)."""
@@ -187,11 +191,13 @@ class PixelHackerUNet(nn.Module):
         context: Tensor = self.unet.encoder_hid_proj(self.category_embedding(category_ids))
         return time, context
 
-    def _down(self, x: Tensor, time: Tensor, context: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def _down(
+        self, x: Tensor, time: Tensor, context: Tensor, count: int | None = None
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Outputs of the down blocks, and all maps that the way up takes in again."""
         x = self.unet.conv_in(x)  # (B, C0, h, w)
         features, skips = [], [x]
-        for block in self.unet.down_blocks:
+        for block in self.unet.down_blocks[:count]:
             x, made = block(x, time, **_seen(block, context))
             features.append(x)
             skips += made

@@ -89,11 +89,11 @@ def load_checkpoint(
         )
         for prefix, module in (("net.", net), ("ema.", ema)):
             module.load_state_dict(_under(tensors, prefix))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        _restore_optimizer(optimizer, _under(tensors, "optimizer."))
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
         lines = str(error).splitlines()
         reason = " ".join(lines[1 if len(lines) > 1 else 0].split())[:200]
         raise CorruptWeightsError(f"{path}: expected a checkpoint of this network, got: {reason}") from error
-    _restore_optimizer(optimizer, _under(tensors, "optimizer."))
     return restored
 
 

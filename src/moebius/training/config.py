@@ -58,7 +58,7 @@ def merge(table: Mapping[str, Any], changes: Iterable[str], where: str) -> dict[
     merged = {name: dict(value) if isinstance(value, Mapping) else value for name, value in table.items()}
     for change in changes:
         path, equals, text = change.partition("=")
-        if not equals or not path.strip():
+        if not equals or not all(part.strip() for part in path.split(".")):
             raise SettingsError(f"{where}: expected NAME=VALUE, as in run.batch=4, got {change!r}")
         *tables, last = path.strip().split(".")
         inside: dict[str, Any] = merged

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from moebius.networks import build_denoiser
 from moebius.training.checkpoint import read_average
@@ -41,7 +42,7 @@ def finish(
     net.load_state_dict(state)
     net.eval()
     before = held.losses(net, objective)["held_out"] if held is not None else None
-    if recipe.run.settle:
+    if recipe.run.settle and any(isinstance(module, _BatchNorm) for module in net.modules()):
         reestimate(net, _inputs(recipe, feeder, source, models))
         net.eval()
         after = held.losses(net, objective)["held_out"] if held is not None else None
@@ -63,7 +64,7 @@ def _inputs(
     stream = batches(
         source, data, seed=recipe.seed + 2, batch=recipe.run.batch, first_step=0, steps=recipe.run.settle
     )
-    both = models.spec.guidance_trained
+    both = recipe.data.opposite == "foreground"  # with dropped ids the second half is a tenth of what is seen
     for index, batch in enumerate(stream):
         yield from inference_inputs(
             feeder(batch), steps=recipe.run.sample_steps, index=index, both_categories=both

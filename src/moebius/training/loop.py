@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -19,9 +20,17 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from moebius.errors import InputError, TrainingError
+from moebius.errors import (
+    CorruptWeightsError,
+    DeviceError,
+    InputError,
+    OutputError,
+    SettingsError,
+    TrainingError,
+)
 from moebius.networks.perceptual import LPIPSSqueeze, load_lpips
 from moebius.training.averaging import Average
 from moebius.training.checkpoint import Restored, check_same_run, load_checkpoint, save_checkpoint
@@ -93,7 +102,9 @@ def train(recipe: Recipe, data: Sequence[Path], out: Path, options: RunOptions |
 
     Raises:
         InputError: the data cannot be used.
+        WeightsError: a model, the LPIPS weights or the checkpoint in `out` are not to be had, or damaged.
         SettingsError: the recipe's networks or values do not fit together.
+        DeviceError: the device is not available.
         TrainingError: the loss is no number any more, or `out` holds another run.
         OutputError: a checkpoint cannot be written; the last good one is kept.
     """
@@ -109,6 +120,7 @@ class _Run:
 
     def __init__(self, recipe: Recipe, data: Sequence[Path], out: Path, options: RunOptions):
         self.options, self.out = options, out
+        _check_device(options.device)
         self.accelerator = Accelerator(
             cpu=options.device == "cpu",
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
@@ -123,7 +135,7 @@ class _Run:
                 f"expected photos to train on, got {len(self.held_source)}, all of them held out"
             )
         self._prepare_networks()
-        self.feeder = Feeder(self.recipe, models.coder, models.config.tokens, self.device, self._cache())
+        self.feeder = Feeder(self.recipe, models.coder, models.config.tokens, self.device, cache=None)
         self.lpips = self._lpips()
         self.average = Average(self.plain, self.recipe.run.ema)
         self.objective: Objective = make_objective(
@@ -136,6 +148,7 @@ class _Run:
         self.measured: dict[str, float] = {}
         first = self._restore()
         self.first = first.step
+        self.feeder.cache = self._cache()
         self.log = RunLog(out, first.step) if self.accelerator.is_main_process else None
 
     # The loop
@@ -146,19 +159,23 @@ class _Run:
         reports: list[dict[str, Tensor]] = []
         rows = 0
         finished = self.first >= run.steps
+        if finished:
+            self._validate(run.steps)
         with StopSign(self.options.minutes) as sign:
             stream = self._stream(self.first, run.steps)
             for step in range(self.first, run.steps):
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate_at(recipe, step) * group.get("lr_scale", 1.0)
+                seen: list[Batch] = []
                 for micro in range(run.accumulate):
                     batch = self._next(stream)
+                    seen.append(batch)
                     last = micro + 1 == run.accumulate
                     with nullcontext() if last else self.accelerator.no_sync(self.net):
                         reports.append(self.forward_backward(self.feeder(batch)))
                     rows += len(batch.keys) * self.ranks
                 norm = self.accelerator.clip_grad_norm_(self.net.parameters(), recipe.optimizer.clip)
-                self._check_finite(norm, step, batch, reports[-1])
+                self._check_finite(norm, step, seen, reports[-run.accumulate :])
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
                 stop = self._share_statistics(sign.seen)
@@ -211,11 +228,14 @@ class _Run:
         if hasattr(net, "gradient_checkpointing"):
             net.gradient_checkpointing = recipe.run.gradient_checkpointing
         net.train()
-        models.coder.to(self.device)
+        half = recipe.run.precision == "bfloat16" and self.device.type == "cuda"
+        models.coder.to(self.device, torch.bfloat16 if half else torch.float32)  # frozen; as released
         if models.teacher is not None:
             models.teacher.to(self.device).to(memory_format=layout)  # type: ignore[call-overload]
         optimizer = make_optimizer(net, recipe.optimizer)
-        self.net, self.optimizer = self.accelerator.prepare(net, optimizer)
+        with warnings.catch_warnings():  # accelerate knows no other name for it yet
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            self.net, self.optimizer = self.accelerator.prepare(net, optimizer)
         self.plain: nn.Module = self.accelerator.unwrap_model(self.net)
         if recipe.run.compile:
             self.net = torch.compile(self.net)
@@ -233,7 +253,16 @@ class _Run:
             )  # fmt: skip
 
     def _lpips(self) -> LPIPSSqueeze | None:
-        return load_lpips(self.options.features).to(self.device) if self.options.features else None
+        path = self.options.features
+        if path is None:
+            return None
+        try:
+            return load_lpips(path).to(self.device)
+        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CorruptWeightsError(
+                f"{path}: expected LPIPS-squeeze as safetensors, got: {reason}"
+            ) from error
 
     def _stream(self, first: int, steps: int) -> Any:
         return batches(
@@ -266,10 +295,14 @@ class _Run:
             buffer.copy_(mean.view_as(buffer))
         return bool(flat[-1] > 0)
 
-    def _check_finite(self, norm: Tensor, step: int, batch: Batch, report: dict[str, Tensor]) -> None:
+    def _check_finite(
+        self, norm: Tensor, step: int, seen: list[Batch], reports: list[dict[str, Tensor]]
+    ) -> None:
         if math.isfinite(float(norm)):
             return
-        loss = float(report["loss"])
+        losses = [float(report["loss"]) for report in reports]
+        first = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), -1)
+        batch, loss = seen[first], losses[first]
         kept = self.out / "checkpoint.safetensors"
         state = f"the last good state is in {kept}" if kept.exists() else "no checkpoint was written yet"
         raise TrainingError(
@@ -333,7 +366,11 @@ class _Run:
             )  # fmt: skip
 
     def _restore(self) -> Restored:
-        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            found = "a file" if self.out.is_file() else error.strerror
+            raise OutputError(f"{self.out}: expected a folder for the run, got {found}") from error
         path = self.out / "checkpoint.safetensors"
         if not path.exists():
             return Restored(0)
@@ -359,10 +396,18 @@ class _Run:
         )  # fmt: skip
 
     def close(self) -> None:
-        if getattr(self, "log", None) is not None:
-            assert self.log is not None
+        if self.log is not None:
             self.log.close()
+        if self.feeder.cache is not None:
+            self.feeder.cache.close()
         self.accelerator.end_training()
+
+
+def _check_device(device: str) -> None:
+    if device not in ("auto", "cpu", "cuda"):
+        raise SettingsError(f"device: expected auto, cpu or cuda, got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("device 'cuda' is not available here: expected a GPU that torch can use, got none")
 
 
 def _peak_memory(device: torch.device) -> float:

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from moebius.engines.networks import Autoencoder, load_autoencoder, load_denoiser
-from moebius.errors import SettingsError
-from moebius.networks import MoebiusConfig, PixelHackerConfig, build_denoiser, denoiser_config
+from moebius.errors import SettingsError, UnknownModelError
+from moebius.networks import MoebiusConfig, PixelHackerConfig, build_denoiser
+from moebius.training.config import build
 from moebius.training.recipe import Feeding, Recipe, with_feeding
 from moebius.weights import Defaults, ModelFolder, ModelSpec, open_model
 
@@ -45,7 +46,7 @@ def open_models(recipe: Recipe, name: str = "trained") -> tuple[Recipe, Models]:
         UnknownModelError, CorruptWeightsError: a model is not to be had.
         SettingsError: the networks do not fit together; the message has both values.
     """
-    teacher = open_model(recipe.teacher) if recipe.teacher else None
+    teacher = _open_teacher(recipe.teacher) if recipe.teacher else None
     start = open_model(recipe.start) if recipe.start else None
     if recipe.objective != "diffusion" and teacher is None and start is None:
         raise SettingsError(f"objective {recipe.objective} needs a teacher: give a model's name or folder")
@@ -74,13 +75,26 @@ def open_models(recipe: Recipe, name: str = "trained") -> tuple[Recipe, Models]:
         _check_teacher(teacher_net, config, taught)
         if start is None and recipe.category_table == "teacher":
             _take_table(net, teacher_net)
-    digests = {"autoencoder": _coder_digest(folder)}
+    digests = {}
     if teacher_net is not None and taught is not None:
         digests["teacher"] = taught.hash
     if start is not None:
         digests["start"] = start.hash
+    digests["autoencoder"] = _coder_digest(folder)  # last: it may lie in the same file as one of the others
     spec = _spec(recipe, net, config, folder.spec, coder, name)
     return recipe, Models(net, config, coder, teacher_net, spec, folder, digests)
+
+
+def _open_teacher(name: str) -> ModelFolder:
+    try:
+        return open_model(name)
+    except UnknownModelError as error:
+        if name != "pixelhacker":
+            raise
+        raise UnknownModelError(
+            "teacher: expected a model named pixelhacker, got none; bring its checkpoint in with "
+            "moebius models import FILE --name pixelhacker, or name another teacher"
+        ) from error
 
 
 def _with_feeding(recipe: Recipe, start: ModelFolder | None, teacher: ModelFolder | None) -> Recipe:
@@ -101,10 +115,9 @@ def _config(recipe: Recipe, start: ModelFolder | None) -> MoebiusConfig | PixelH
     sizes: dict[str, Any] = dict(recipe.network)
     if not sizes and start is not None:
         sizes = dict(start.spec.denoiser)
-    try:
-        return denoiser_config(architecture, sizes)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"network: {str(error).split('.__init__() ')[-1]}") from error
+    if architecture == "pixelhacker":
+        return build(PixelHackerConfig, sizes, "network")
+    return build(MoebiusConfig, sizes, "network")
 
 
 def _check(recipe: Recipe, config: MoebiusConfig | PixelHackerConfig, coder: Autoencoder, name: str) -> None:

@@ -52,7 +52,7 @@ class TeacherFeatures:
     summed over the channels and averaged over places and taps (Zhang et al., 2018, equation 1 with weights of 1).
 
     Args:
-        teacher: a denoiser; it is put into eval mode and frozen. One that has `down_features(x, timesteps, ids)` is
+        teacher: a denoiser; it is put into eval mode and frozen. One with `down_features(x, timesteps, ids, count)` is
             run as far as that goes; another one as a whole, with `return_features=True`.
         taps: which features, counted from 0 on the way down.
         timestep: how much noise, 0 to 999; 0 is next to none.
@@ -88,11 +88,11 @@ class TeacherFeatures:
         """The tapped features (B, C, h', w') of clean latents (B, c, h, w), float32, of length 1 at every cell."""
         at = torch.full((len(clean),), self.timestep, device=clean.device)
         x = context.with_noisy(context.diffusion.noisy(clean, context.noise, at))
-        down: Callable[[Tensor, Tensor, Tensor], list[Tensor]] | None
+        down: Callable[[Tensor, Tensor, Tensor, int], list[Tensor]] | None
         down = getattr(self.teacher, "down_features", None)
         with _computing_in(self.autocast, x.device):
             if down is not None:
-                found = down(x, at, context.ids)
+                found = down(x, at, context.ids, max(self.taps) + 1)
             else:
                 _, found = self.teacher(x, at, context.ids, return_features=True)
         if max(self.taps) >= len(found):

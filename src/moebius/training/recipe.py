@@ -7,6 +7,7 @@ What does not change the result (folders, device, loader processes, how often to
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -196,6 +197,11 @@ class Recipe:
             raise SettingsError(
                 f"architecture: expected moebius (the student of a distillation), got {self.architecture}"
             )
+        if self.run.compile and self.objective == "distillation" and self.loss.form != "fixed":
+            raise SettingsError(
+                "run.compile: expected loss.form fixed, for a compiled network is one piece, and each gradient norm "
+                f"would cost a whole backward pass; got {self.loss.form}"
+            )
         if self.picture.share and self.objective != "diffusion":
             raise SettingsError(f"picture.share: expected objective diffusion, got {self.objective}")
 
@@ -217,7 +223,8 @@ def load_recipe(source: str | Path, changes: Iterable[str] = ()) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{where}: expected TOML, got: {error}") from error
     table = merge(table, changes, where)
-    if "feed" in table.get("data", {}):
+    data = table.get("data")
+    if isinstance(data, Mapping) and "feed" in data:
         raise SettingsError(f"{where}: data.feed follows from feeding.feed; set that one")
     recipe = build(Recipe, table, where)
     return with_feeding(recipe, recipe.feeding) if recipe.feeding else recipe
@@ -240,19 +247,29 @@ def _read(source: str | Path) -> tuple[str, str]:
         if not path.is_file():
             found = "a folder" if path.is_dir() else "nothing"
             raise InputError(f"{path}: expected a recipe in TOML, found {found}")
-        return path.read_text(encoding="utf-8"), str(path)
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: expected a recipe in TOML, got: {error}") from error
     if source not in recipe_names():
         raise InputError(f"no recipe named {source!r}: {nearest(str(source), recipe_names())}")
     return (files("moebius.training") / "recipes" / f"{source}.toml").read_text("utf-8"), f"recipe {source}"
 
 
 def at_least(name: str, value: float, least: float) -> None:
-    """Raises SettingsError unless value >= least."""
+    """Raises SettingsError unless value >= least, and finite."""
+    _finite(name, value)
     if not value >= least:
         raise SettingsError(f"{name}: expected {least:g} or more, got {value:g}")
 
 
 def above(name: str, value: float, limit: float) -> None:
-    """Raises SettingsError unless value > limit."""
+    """Raises SettingsError unless value > limit, and finite."""
+    _finite(name, value)
     if not value > limit:
         raise SettingsError(f"{name}: expected more than {limit:g}, got {value:g}")
+
+
+def _finite(name: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise SettingsError(f"{name}: expected a finite number, got {value:g}")
