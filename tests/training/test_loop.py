@@ -219,7 +219,7 @@ def test_everything_is_inherited_from_the_starting_model(tiny: Tiny) -> None:
     assert all(parameter.requires_grad for parameter in models.net.parameters())
     assert resolved.feeding is not None and resolved.feeding.first_timestep == 999
     assert resolved.data.feed == resolved.feeding.feed
-    assert models.folder.spec.name == "tiny-student"
+    assert models.lender.spec.name == "tiny-student"
 
 
 def test_a_starting_model_teaches_itself_fewer_steps(tiny: Tiny) -> None:

@@ -2,7 +2,7 @@
 
 recipe.py, config.py        what a run makes, as TOML and as one frozen value; recipes/ has the shipped ones
 data/                       photos and masks: each sample a function of (recipe, seed, position)
-models.py, setup.py         the networks of a run, opened and checked; its objective put together
+models.py, lender.py, setup.py   the networks of a run, opened and checked; its objective put together
 inputs.py, noising.py       from a batch to latents, noise, timesteps, ids
 objectives.py, few_steps.py what is compared: diffusion, distillation, guidance, consistency
 losses.py, perceptual.py    the terms

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -23,7 +22,6 @@ from moebius.training.runlog import RunLog
 from moebius.training.statistics import inference_inputs, reestimate
 from moebius.training.validate import HeldOut
 from moebius.weights import save_folder
-from moebius.weights.cache import VAE_CONFIG_FILE, VAE_FILE, WEIGHTS_FILE
 from moebius.weights.download import add_vae
 
 
@@ -73,15 +71,8 @@ def _inputs(
 
 def _write(out: Path, net: nn.Module, models: Models, recipe: Recipe) -> None:
     tensors = {f"denoiser.{name}": tensor.cpu() for name, tensor in net.state_dict().items()}
-    if models.spec.autoencoder is not None:
-        from safetensors.torch import load_file
-
-        lent = load_file(models.folder.path / WEIGHTS_FILE)
-        tensors |= {name: tensor for name, tensor in lent.items() if name.startswith("autoencoder.")}
+    tensors |= models.lender.tensors()
     extra = {"recipe.json": json.dumps(recipe.to_dict(), indent=1).encode()}
     save_folder(out, models.spec, tensors, extra=extra, overwrite=True)
     if models.spec.autoencoder is None:
-        from safetensors.torch import load_file
-
-        config: dict[str, Any] = json.loads((models.folder.path / VAE_CONFIG_FILE).read_text("utf-8"))
-        add_vae(out, models.spec, load_file(models.folder.path / VAE_FILE), config)
+        add_vae(out, models.spec, *models.lender.vae())

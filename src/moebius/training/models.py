@@ -9,10 +9,11 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from moebius.engines.networks import Autoencoder, load_autoencoder, load_denoiser
+from moebius.engines.networks import Autoencoder, load_denoiser
 from moebius.errors import SettingsError, UnknownModelError
 from moebius.networks import MoebiusConfig, PixelHackerConfig, build_denoiser
 from moebius.training.config import build
+from moebius.training.lender import Lender, open_lender
 from moebius.training.recipe import Feeding, Recipe, with_feeding
 from moebius.weights import Defaults, ModelFolder, ModelSpec, open_model
 
@@ -33,7 +34,7 @@ class Models:
     teacher: nn.Module | None
     spec: ModelSpec
     """What the trained network will be described by."""
-    folder: ModelFolder
+    lender: Lender
     """Where the autoencoder comes from."""
     digests: dict[str, str]
     """SHA-256 of the weights that take part, by role: for checkpoints and the latent cache."""
@@ -54,9 +55,9 @@ def open_models(recipe: Recipe, name: str = "trained") -> tuple[Recipe, Models]:
     taught = teacher or start
     recipe = _with_feeding(recipe, start, teacher)
     config = _config(recipe, start)
-    folder = open_model(recipe.autoencoder) if recipe.autoencoder else example or open_model(AUTOENCODER)
-    coder = load_autoencoder(folder)
-    _check(recipe, config, coder, folder.spec.name)
+    lender = open_lender(recipe.autoencoder or example or AUTOENCODER)
+    coder = lender.coder
+    _check(recipe, config, coder, lender.spec.name)
 
     if start is not None:
         net = load_denoiser(start).requires_grad_(True)
@@ -80,9 +81,9 @@ def open_models(recipe: Recipe, name: str = "trained") -> tuple[Recipe, Models]:
         digests["teacher"] = taught.hash
     if start is not None:
         digests["start"] = start.hash
-    digests["autoencoder"] = _coder_digest(folder)  # last: it may lie in the same file as one of the others
-    spec = _spec(recipe, net, config, folder.spec, coder, name)
-    return recipe, Models(net, config, coder, teacher_net, spec, folder, digests)
+    digests["autoencoder"] = lender.digest  # last: it may lie in the same file as one of the others
+    spec = _spec(recipe, net, config, lender.spec, coder, name)
+    return recipe, Models(net, config, coder, teacher_net, spec, lender, digests)
 
 
 def _open_teacher(name: str) -> ModelFolder:
@@ -196,14 +197,6 @@ def _spec(
         ),
         files={role: file for role, file in lender.files.items() if role == "vae"},
     )
-
-
-def _coder_digest(folder: ModelFolder) -> str:
-    from moebius.weights.cache import VAE_FILE, WEIGHTS_FILE
-    from moebius.weights.store import file_sha256
-
-    own = folder.spec.autoencoder is not None
-    return file_sha256(folder.path / (WEIGHTS_FILE if own else VAE_FILE))
 
 
 def _plain(feeding: Feeding) -> dict[str, Any]:

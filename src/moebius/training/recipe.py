@@ -174,7 +174,8 @@ class Recipe:
     """Sizes of the network, as in `MoebiusConfig` or `PixelHackerConfig`; empty takes the starting model's, or
     else the published ones."""
     autoencoder: str | None = None
-    """Model (name or folder) whose autoencoder is used; None takes the teacher's or the starting model's."""
+    """Model (name or folder) whose autoencoder is used, or a file that `moebius train autoencoder` wrote; None takes
+    the teacher's or the starting model's."""
     teacher: str | None = None
     """Model (name or folder) that is distilled."""
     start: str | None = None
