@@ -39,7 +39,7 @@ def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "BURN_IN", 1)
 
 
-def scene(folder: Path, size: str = "toy", *, channels_last: bool = False) -> Scene:
+def scene(folder: Path, size: str = "tiny", *, channels_last: bool = False) -> Scene:
     return Scene(size, 2, CPU, folder, channels_last=channels_last)
 
 
@@ -57,7 +57,7 @@ def relative(a: Tensor, b: Tensor) -> float:
 
 
 def test_the_published_step_and_ours_agree(tmp_path: Path) -> None:
-    stage = scene(tmp_path, "tiny")
+    stage = scene(tmp_path, "small")
     inputs = stage.feeder(Step())(stage.batches[0])
     found = []
     for how in (STEPS["published"][1], STEPS["ours"][1]):
@@ -147,7 +147,7 @@ def test_full_size_is_the_published_networks() -> None:
 @pytest.mark.usefixtures("no_process")
 def test_it_measures_writes_and_goes_on(tmp_path: Path) -> None:
     told: list[str] = []
-    plan = Plan(out=tmp_path, size="toy", rounds=1, device="cpu", steps=("kept", "plain"))
+    plan = Plan(out=tmp_path, size="tiny", batch=2, rounds=1, device="cpu", steps=("kept", "plain"))
     text = measure(plan, lambda done, total, words: told.append(words))
     assert told == [*(f"memory: {name}" for name in ("published", "kept", "plain")), "round 1", "done"]
     assert (tmp_path / "throughput.md").read_text() == text
@@ -173,17 +173,17 @@ def test_a_step_that_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(throughput, "_memory", memory)
     monkeypatch.setattr(throughput, "BURN_IN", 1)
     broken = "ours"
-    text = measure(Plan(out=tmp_path / "a", size="toy", rounds=1, device="cpu", steps=("ours",)))
+    text = measure(Plan(out=tmp_path / "a", size="tiny", batch=2, rounds=1, device="cpu", steps=("ours",)))
     assert "Left out: + averaged weights = our step (out of memory)." in text
     broken = "published"
     with pytest.raises(TrainingError, match="published step: out of"):
-        measure(Plan(out=tmp_path / "b", size="toy", rounds=1, device="cpu", steps=("ours",)))
+        measure(Plan(out=tmp_path / "b", size="tiny", batch=2, rounds=1, device="cpu", steps=("ours",)))
 
 
 def test_the_table_has_ratios_within_rounds() -> None:
     state = {
         "about": {
-            "size": "tiny", "batch": 12, "device": "cpu", "machine": "a machine", "torch": "2", "threads": 1,
+            "size": "small", "batch": 12, "device": "cpu", "machine": "a machine", "torch": "2", "threads": 1,
             "steps": ["published", "kept", "ours", "together"],
         },
         "memory": {"ours": {"peak_mib": 700.4}},
@@ -214,7 +214,7 @@ def test_the_table_has_ratios_within_rounds() -> None:
 
 def test_impossible_plans(tmp_path: Path) -> None:
     for values, message in (
-        ({"size": "huge"}, "size: expected toy, tiny, full, got 'huge'"),
+        ({"size": "huge"}, "size: expected tiny, small, full, got 'huge'"),
         ({"batch": 0}, "batch: expected 1 or more, got 0"),
         ({"steps": ("other",)}, "steps: expected some of published, .*, got 'other'"),
     ):
@@ -233,7 +233,7 @@ def test_the_command_prints_the_table(tmp_path: Path) -> None:
     words = [
         "bench",
         "--size",
-        "toy",
+        "tiny",
         "--rounds",
         "1",
         "--device",
@@ -251,13 +251,13 @@ def test_the_command_prints_the_table(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_job_runs_on_a_cpu(tmp_path: Path) -> None:
-    """The script as it is, at toy size, memory in processes of their own."""
+    """The script as it is, at tiny size, memory in processes of their own."""
     (tmp_path / "sitecustomize.py").write_text(  # see teacher_models
         "import sys\ntry:\n    import torchvision\nexcept (ImportError, RuntimeError):\n"
         "    sys.modules['torchvision'] = None\n"
     )
     surroundings = os.environ | {
-        "OUT": str(tmp_path / "out"), "SIZE": "toy", "ROUNDS": "1", "DEVICE": "cpu", "PYTHON": sys.executable,
+        "OUT": str(tmp_path / "out"), "SIZE": "tiny", "ROUNDS": "1", "DEVICE": "cpu", "PYTHON": sys.executable,
         "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     command = [str(ROOT / "scripts" / "gpu" / "bench_training"), "--steps", "ours", "--threads", "1"]

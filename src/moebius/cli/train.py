@@ -171,8 +171,10 @@ def autoencoder(data: Path, out: Path, threads: int | None, changes: tuple[str, 
 
 
 @train.command("bench")
-@click.option("--size", type=click.Choice(["toy", "tiny", "full"]), default="tiny", show_default=True)
-@click.option("--batch", type=click.IntRange(1), help="Rows a step. [default: 12; full: 16 on a GPU, else 1]")
+@click.option("--size", type=click.Choice(["tiny", "small", "full"]), default="small", show_default=True)
+@click.option(
+    "--batch", type=click.IntRange(1), help="Rows a step. [default: 16, 12; full: 16 on a GPU, else 1]"
+)
 @click.option("--rounds", type=click.IntRange(1), default=10, show_default=True, help="Turns of every step.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
@@ -183,7 +185,8 @@ def autoencoder(data: Path, out: Path, threads: int | None, changes: tuple[str, 
 def bench(steps: str, **options: Any) -> None:
     """Measure a distillation step beside the published one: time, and memory. Interrupted, it goes on.
 
-    Size full is the published networks at 512 px, tiny those of the miniature ablation at 128 px, toy still smaller.
+    Size full is the published networks at 512 px, small those of the miniature ablation
+    at 128 px, tiny those of the recipe tiny-test.
     """
     require_training()
     from moebius.training.throughput import Plan, measure

@@ -1,6 +1,6 @@
 """How fast a distillation step is beside the published one, what each change is worth, and what memory it takes.
 
-    measure(Plan(out=Path("runs/throughput"), size="tiny"))        writes throughput.md and throughput.json there
+    measure(Plan(out=Path("runs/throughput"), size="small"))       writes throughput.md and throughput.json there
 
     python -m moebius.training.throughput PLAN STEP     the process that measures one step's memory
 
@@ -46,9 +46,9 @@ class Plan:
     """
 
     out: Path
-    size: Size = "tiny"
+    size: Size = "small"
     batch: int | None = None
-    """Rows a step; None = 12 for tiny; for full 16 on a GPU and 1 on a CPU."""
+    """Rows a step; None = 16 for tiny, 12 for small; for full 16 on a GPU and 1 on a CPU."""
     rounds: int = 10
     device: str = "auto"
     threads: int | None = None

@@ -35,7 +35,7 @@ from moebius.weights import open_model
 from moebius.weights.convert import VAE_CONFIG
 from moebius.weights.registry import find
 
-Size = Literal["toy", "tiny", "full"]
+Size = Literal["tiny", "small", "full"]
 Encoded = Literal["twice", "together", "kept"]
 
 BATCHES = 2
@@ -43,8 +43,8 @@ BATCHES = 2
 BURN_IN = 2
 """Steps of each kind before anything is measured."""
 SIZES: Mapping[str, tuple[str, str, int, int]] = {
-    "toy": ("tiny-test", "tiny-teacher", 2, 2),
-    "tiny": ("ablation-student", "ablation-teacher", 12, 12),
+    "tiny": ("tiny-test", "tiny-teacher", 16, 16),
+    "small": ("ablation-student", "ablation-teacher", 12, 12),
     "full": ("full", "", 1, 16),
 }
 """Size -> recipe of the student, recipe of the teacher (none: the published sizes), batch on a CPU and on a GPU."""
