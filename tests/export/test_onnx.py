@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,42 +11,45 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from safetensors.torch import save_file
+from made_photos import picture
+from random_models import AUTOENCODER, DENOISER, LIKE_NANO, save_tiny
+from safetensors.torch import load_file, save_file
 
+from moebius import Moebius
+from moebius.errors import WeightsError
+from moebius.export.bundle import bundle
 from moebius.export.onnx import export_graphs, safetensors_layout
-from moebius.networks import AutoencoderConfig, MoebiusConfig, MoebiusUNet, NanoAutoencoder
+from moebius.networks import MoebiusUNet, NanoAutoencoder
+from moebius.weights import open_folder, seal
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # the exporter's own deprecations
 ]
 
-NET = MoebiusConfig(
-    latent_channels=4, latent_size=8, channels=(16, 32, 32), layers=1, heads=4, category_channels=8,
-    context_channels=8, norm_groups=4,
-)  # fmt: skip
-CODER = AutoencoderConfig(
-    latent_channels=4, widths=(8, 12, 16), encoder_blocks=(0, 0, 1), decoder_blocks=(0, 0, 1)
-)
+
+SIZES = replace(DENOISER, layers=1, channels=(16, 32, 32))
+SPEC = replace(LIKE_NANO, denoiser=SIZES.to_dict())
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MoebiusUNet, NanoAutoencoder]:
+    """A trained folder made ready to ship, and its networks with the weights as they are in the file."""
     folder = tmp_path_factory.mktemp("graphs")
-    torch.manual_seed(0)
-    net, coder = MoebiusUNet(NET).eval(), NanoAutoencoder(CODER).eval()
-    for module in (net, coder):
-        for tensor in module.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.copy_(tensor.half().float())
-    state = {f"denoiser.{k}": v for k, v in net.state_dict().items()}
-    state |= {f"autoencoder.{k}": v for k, v in coder.state_dict().items()}
-    save_file(
-        {k: v.half() if v.is_floating_point() else v for k, v in state.items()},
-        folder / "weights.safetensors",
-    )
-    export_graphs(net, coder, folder)
-    return folder, net, coder
+    out = folder / "shipped"
+    out.mkdir()
+    (out / "README.md").write_text("a card")
+    trained = save_tiny(SPEC, folder / "trained")
+    bundle(trained, out, name="small", title="for a test", size=64, cascade=(32,), steps=2)
+    state = {
+        k: v.float() if v.is_floating_point() else v
+        for k, v in load_file(out / "weights.safetensors").items()
+    }
+    net, coder = MoebiusUNet(SIZES).eval(), NanoAutoencoder(AUTOENCODER).eval()
+    for prefix, module in (("denoiser.", net), ("autoencoder.", coder)):
+        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        module.load_state_dict(own)
+    return out, net, coder
 
 
 def run(path: Path, *inputs: torch.Tensor) -> np.ndarray:
@@ -109,3 +113,31 @@ def test_a_weight_that_is_not_in_the_file_is_told(
     save_file({"denoiser.nothing": torch.zeros(1)}, tmp_path / "weights.safetensors")
     with pytest.raises(ValueError, match=r"is not in weights\.safetensors"):
         export_graphs(net, coder, tmp_path)
+
+
+def test_a_trained_folder_becomes_one_to_ship(model: tuple[Path, MoebiusUNet, NanoAutoencoder]) -> None:
+    """Half the bytes, its card kept, what was asked for in its description, and the same fills by both engines."""
+    out, _, _ = model
+    spec, trained = open_folder(out).spec, out.parent / "trained"
+    assert (out / "README.md").read_text() == "a card"
+    assert (spec.name, spec.cascade, spec.defaults.steps) == ("small", (32,), 2)
+    size = (trained / "weights.safetensors").stat().st_size
+    assert (out / "weights.safetensors").stat().st_size < 0.6 * size
+    photo, mask = picture(64, 64), np.zeros((64, 64), bool)
+    mask[20:40, 24:44] = True
+    onnx_fill, torch_fill = (
+        np.asarray(Moebius.from_pretrained(out, engine=engine)(photo, mask).image, np.int16)  # type: ignore[arg-type]
+        for engine in ("onnx", "torch")
+    )
+    assert np.abs(onnx_fill - torch_fill).max() <= 2
+
+
+def test_weights_that_do_not_fit_are_not_shipped(tmp_path: Path) -> None:
+    folder = save_tiny(LIKE_NANO, tmp_path / "large")
+    state = load_file(folder / "weights.safetensors")
+    state["denoiser.norm_out.weight"] = state["denoiser.norm_out.weight"] * 0 + 1e6
+    save_file(state, folder / "weights.safetensors")
+    seal(folder, LIKE_NANO)
+    with pytest.raises(WeightsError, match="does not fit float16"):
+        bundle(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

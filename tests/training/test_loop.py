@@ -127,6 +127,20 @@ def test_a_finished_run_is_not_trained_again(tiny: Tiny, tmp_path: Path) -> None
     assert differences(model, state(tmp_path, "model/weights.safetensors")) == []
 
 
+@pytest.mark.parametrize("objective", ["distillation", "diffusion"])
+def test_bfloat16_is_for_the_networks_arithmetic_alone(tiny: Tiny, tmp_path: Path, objective: str) -> None:
+    """Weights, moments, averages and losses stay float32; recomputing blocks changes no loss."""
+    changes = (f"objective={objective}", "run.precision=bfloat16", "run.accumulate=2")
+    tiny.train(tmp_path / "a", *changes)
+    tiny.train(tmp_path / "b", *changes, "run.gradient_checkpointing=true")
+    tiny.train(tmp_path / "full", f"objective={objective}", "run.accumulate=2")
+    numbers = [tensor for tensor in state(tmp_path / "a").values() if tensor.is_floating_point()]
+    assert numbers and all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in numbers)
+    losses = {run: [line["task"] for line in lines(tmp_path / run)] for run in ("a", "b", "full")}
+    assert losses["a"] == pytest.approx(losses["b"], rel=1e-2)
+    assert losses["a"] == pytest.approx(losses["full"], rel=5e-2) and losses["a"] != losses["full"]
+
+
 def test_what_is_released(tiny: Tiny, tmp_path: Path) -> None:
     changes = ("run.ema=0.9", "run.steps=6", "run.validate_every=1", "optimizer.learning_rate=0.02")
     tiny.train(tmp_path, *changes)

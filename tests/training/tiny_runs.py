@@ -172,21 +172,10 @@ def differences(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """For a process of its own: one thread, no network, and no torchvision where it does not fit torch."""
-    paths = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
-    if not torchvision_works():
-        paths.insert(0, str(TESTS / "no_torchvision"))
+    """For a process of its own: one thread, no network, and no torchvision, which may not fit torch."""
+    paths = [str(TESTS / "no_torchvision"), *filter(None, [os.environ.get("PYTHONPATH")])]
     quiet = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "HF_HUB_OFFLINE": "1"}
     return {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(paths), **more}
-
-
-def torchvision_works() -> bool:
-    try:
-        import torchvision
-
-        return torchvision is not None
-    except (ImportError, RuntimeError):
-        return False
 
 
 def command(*arguments: object) -> list[str]:

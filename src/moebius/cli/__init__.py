@@ -16,7 +16,7 @@ COMMANDS = {
     "inpaint": "Take something out of a photo, or fill a hole in it.",
     "evaluate": "Measure quality: one report, beside other methods.",
     "study": "Vary one thing of a model, and measure what it does.",
-    "train": "Train a network by a recipe; look at the data, the ablation, the speed.",
+    "train": "Train a network by a recipe; look at its data first.",
     "distill": "Train a compact student to reach a teacher.",
     "finetune": "Go on training a model on your own photos.",
     "models": "List, download and import models.",

@@ -71,6 +71,7 @@ def export_graphs(denoiser: MoebiusUNet, autoencoder: NanoAutoencoder, folder: P
     Raises:
         ValueError: a parameter of a graph is not in the weights file.
     """
+    _check_names(denoiser, autoencoder, folder)  # the exporter takes its time
     # Example sides differ from each other and from the native size, so that nothing is specialised to them.
     c, m = denoiser.config.latent_channels, denoiser.config.tokens
     h, w = 6 * denoiser.config.multiple, 8 * denoiser.config.multiple
@@ -129,6 +130,14 @@ def export_graphs(denoiser: MoebiusUNet, autoencoder: NanoAutoencoder, folder: P
         onnx.save(model, path)
         written.append(path)
     return written
+
+
+def _check_names(denoiser: nn.Module, autoencoder: nn.Module, folder: Path) -> None:
+    known = safetensors_layout(folder / "weights.safetensors")
+    for prefix, net in (("denoiser", denoiser), ("autoencoder", autoencoder)):
+        for name, _ in net.named_parameters():
+            if f"{prefix}.{name}" not in known:
+                raise ValueError(f"{prefix}.{name} is not in weights.safetensors")
 
 
 def strip_traces(model: onnx.ModelProto) -> None:

@@ -20,18 +20,13 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from moebius.errors import (
-    CorruptWeightsError,
-    DeviceError,
     InputError,
     OutputError,
-    SettingsError,
     TrainingError,
 )
-from moebius.networks.perceptual import LPIPSSqueeze, load_lpips
 from moebius.training.averaging import Average
 from moebius.training.checkpoint import Restored, check_same_run, load_checkpoint, save_checkpoint
 from moebius.training.data.latents import LatentCache
@@ -43,8 +38,8 @@ from moebius.training.models import Models, open_models
 from moebius.training.objectives import Goal, Objective, autocast, coarse_feature
 from moebius.training.optimize import make_optimizer, rate_at
 from moebius.training.recipe import Recipe
-from moebius.training.runlog import RunLog
-from moebius.training.setup import make_objective, probes
+from moebius.training.runlog import RunLog, peak_memory
+from moebius.training.setup import check_device, make_objective, open_lpips, probes
 from moebius.training.stop import StopSign
 from moebius.training.validate import HeldOut
 from moebius.training.weighting import GradientNormWeights, vectors
@@ -120,7 +115,7 @@ class _Run:
 
     def __init__(self, recipe: Recipe, data: Sequence[Path], out: Path, options: RunOptions):
         self.options, self.out = options, out
-        _check_device(options.device)
+        check_device(options.device)
         self.accelerator = Accelerator(
             cpu=options.device == "cpu",
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
@@ -136,7 +131,7 @@ class _Run:
             )
         self._prepare_networks()
         self.feeder = Feeder(self.recipe, models.coder, models.config.tokens, self.device, cache=None)
-        self.lpips = self._lpips()
+        self.lpips = open_lpips(self.options.features, self.device)
         self.average = Average(self.plain, self.recipe.run.ema)
         self.objective: Objective = make_objective(
             self.recipe, models, self.feeder, self.lpips, lambda: self.average.module
@@ -252,18 +247,6 @@ class _Run:
                 autoencoder=self.models.digests["autoencoder"],
             )  # fmt: skip
 
-    def _lpips(self) -> LPIPSSqueeze | None:
-        path = self.options.features
-        if path is None:
-            return None
-        try:
-            return load_lpips(path).to(self.device)
-        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CorruptWeightsError(
-                f"{path}: expected LPIPS-squeeze as safetensors, got: {reason}"
-            ) from error
-
     def _stream(self, first: int, steps: int) -> Any:
         return batches(
             self.train_source, self.recipe.data, seed=self.recipe.seed, batch=self.recipe.run.batch,
@@ -320,7 +303,7 @@ class _Run:
         }
         values |= {
             "lr": rate_at(self.recipe, step - 1), "gradient_norm": norm, "images_per_second": pace,
-            "seconds_waited_for_data": self.waited, "memory_gib": _peak_memory(self.device),
+            "seconds_waited_for_data": self.waited, "memory_gib": peak_memory(self.device),
             "broken": self.broken, "time": round(time.time()),
         }  # fmt: skip
         self.log.report(step, "train", values)
@@ -401,19 +384,3 @@ class _Run:
         if self.feeder.cache is not None:
             self.feeder.cache.close()
         self.accelerator.end_training()
-
-
-def _check_device(device: str) -> None:
-    if device not in ("auto", "cpu", "cuda"):
-        raise SettingsError(f"device: expected auto, cpu or cuda, got {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("device 'cuda' is not available here: expected a GPU that torch can use, got none")
-
-
-def _peak_memory(device: torch.device) -> float:
-    """GiB: the device's peak, or this process's on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

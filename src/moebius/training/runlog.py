@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -106,3 +107,12 @@ class RunLog:
             partial = self._lines.with_suffix(".partial")
             partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
             partial.replace(self._lines)
+
+
+def peak_memory(device: torch.device) -> float:
+    """GiB: the device's peak, or this process's on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    import resource  # not on every system
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

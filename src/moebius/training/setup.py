@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from moebius.errors import SettingsError
+from moebius.errors import CorruptWeightsError, DeviceError, SettingsError
 from moebius.networks import MoebiusUNet
-from moebius.networks.perceptual import LPIPSSqueeze
+from moebius.networks.perceptual import LPIPSSqueeze, load_lpips
 from moebius.training.few_steps import Consistency
 from moebius.training.inputs import Feeder
 from moebius.training.models import Models
@@ -67,3 +69,26 @@ def probes(net: nn.Module, recipe: Recipe) -> tuple[nn.Parameter | None, nn.Para
     stage = cast(Any, stages[tap])
     output: nn.Parameter = cast(Any, net.conv_out.conv_pw.weight)
     return output, stage.mixers[-1].proj_out.weight
+
+
+def check_device(device: str) -> None:
+    """Raises SettingsError for a device of another name, DeviceError for a GPU that is not here."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise SettingsError(f"device: expected auto, cpu or cuda, got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("device 'cuda' is not available here: expected a GPU that torch can use, got none")
+
+
+def open_lpips(path: Path | None, device: torch.device) -> LPIPSSqueeze | None:
+    """LPIPS-squeeze from its weights; None without a path.
+
+    Raises:
+        CorruptWeightsError: the file is missing, damaged or another network's.
+    """
+    if path is None:
+        return None
+    try:
+        return load_lpips(path).to(device)
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CorruptWeightsError(f"{path}: expected LPIPS-squeeze as safetensors, got: {reason}") from error
