@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -39,11 +38,3 @@ def model(request: pytest.FixtureRequest) -> Moebius:
     name = {"prefill": "nano_like", "masked": "published_like"}[request.param]
     opened: Moebius = request.getfixturevalue(name)
     return opened
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Workers of pytest-xdist get a core each: torch and ONNX Runtime would each take all of them, and wait in turn."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    if worker.startswith("gw") and hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})

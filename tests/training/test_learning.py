@@ -50,7 +50,7 @@ def test_every_subset_of_terms(tiny: Tiny, tmp_path: Path, subset: tuple[str, ..
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["released", "fixed"])
 def test_distillation_learns(tiny: Tiny, taught: Path, tmp_path: Path, form: str) -> None:
     changes = (f"loss.form={form}", "optimizer.name=muon", "optimizer.learning_rate=0.01")
     fell = fall(tiny, tmp_path, *changes, teacher=taught)
@@ -99,7 +99,7 @@ def test_guidance_contrasts_with_the_opposite_ids(tiny: Tiny, taught: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [4, 2, 1])
+@pytest.mark.parametrize("steps", [4, 1])
 def test_few_steps_end_where_many_do(tiny: Tiny, taught: Path, tmp_path: Path, steps: int) -> None:
     """The student's fill in K steps is nearer to the teacher's in 48 than the teacher's own fill in K steps is."""
     changes = ("objective=consistency", f'start="{taught}"', f"few.steps={steps}", "network={}", *FEW,
