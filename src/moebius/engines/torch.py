@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from moebius.engines.base import FloatArray
-from moebius.engines.networks import load_autoencoder, load_denoiser
+from moebius.engines.networks import Autoencoder, load_autoencoder, load_denoiser
 from moebius.errors import DeviceError
 from moebius.weights import ModelFolder, ModelSpec
 
@@ -36,15 +36,35 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, spec: ModelSpec, folder: Path, *, device: str = "auto", dtype: str = "auto"):
-        self._device = choose_device(device)
-        self._dtype = choose_dtype(dtype, self._device)
-        self.device, self.dtype = str(self._device), str(self._dtype).removeprefix("torch.")
+        where = choose_device(device)
+        number = choose_dtype(dtype, where)
         model = ModelFolder(folder, spec)
-        self._denoiser = load_denoiser(model).to(self._device, self._dtype)
+        denoiser = load_denoiser(model).to(where, number)
         # float16 overflows in published encoders; bfloat16 does not.
-        encoder_dtype = torch.float32 if self._dtype is torch.float16 else self._dtype
-        self._autoencoder = load_autoencoder(model).to(self._device, encoder_dtype)
-        self._ids = torch.arange(spec.tokens, device=self._device)
+        encoder_dtype = torch.float32 if number is torch.float16 else number
+        self._hold(spec, denoiser, load_autoencoder(model).to(where, encoder_dtype), where, number)
+
+    @classmethod
+    def over(
+        cls, spec: ModelSpec, denoiser: nn.Module, autoencoder: Autoencoder, device: torch.device
+    ) -> TorchEngine:
+        """An engine over networks that are in memory on `device` already, such as one in training; in float32."""
+        engine = cls.__new__(cls)
+        engine._hold(spec, denoiser, autoencoder, device, torch.float32)
+        return engine
+
+    def _hold(
+        self,
+        spec: ModelSpec,
+        denoiser: nn.Module,
+        autoencoder: Autoencoder,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self._device, self._dtype = device, dtype
+        self.device, self.dtype = str(device), str(dtype).removeprefix("torch.")
+        self._denoiser, self._autoencoder = denoiser, autoencoder
+        self._ids = torch.arange(spec.tokens, device=device)
 
     def array(self, values: FloatArray) -> Tensor:
         return torch.from_numpy(values.copy()).float().to(self._device)

@@ -128,3 +128,19 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return out
+
+
+def initialise_linears(net: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases for every linear layer, as both published denoisers begin."""
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def check_channels(x: Tensor, latent_channels: int) -> None:
+    """Raises ValueError unless x (B, 2c+1, h, w) holds noisy latents, mask and latents of the masked image."""
+    expected = 2 * latent_channels + 1
+    if x.shape[1] != expected:
+        raise ValueError(f"expected {expected} input channels (noisy, mask, masked image), got {x.shape[1]}")

@@ -25,6 +25,8 @@ from moebius.networks.blocks import (
     Downsample,
     LambdaMixBlock,
     Upsample,
+    check_channels,
+    initialise_linears,
 )
 
 
@@ -178,14 +180,7 @@ class MoebiusUNet(nn.Module):
 
         self.norm_out = nn.GroupNorm(config.norm_groups, widths[0], eps=1e-5)
         self.conv_out = DepthwiseSeparableConv(widths[0], config.latent_channels)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        initialise_linears(self)
 
     @overload
     def forward(
@@ -241,11 +236,8 @@ class MoebiusUNet(nn.Module):
         return (out, features) if return_features else out
 
     def _check(self, x: Tensor) -> None:
-        expected, multiple = 2 * self.config.latent_channels + 1, self.config.multiple
-        if x.shape[1] != expected:
-            raise ValueError(
-                f"expected {expected} input channels (noisy, mask, masked image), got {x.shape[1]}"
-            )
+        check_channels(x, self.config.latent_channels)
+        multiple = self.config.multiple
         if x.shape[2] % multiple or x.shape[3] % multiple:
             raise ValueError(f"latent sides must divide by {multiple}, got {x.shape[2]} x {x.shape[3]}")
 

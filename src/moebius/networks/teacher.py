@@ -16,6 +16,7 @@ from typing import Any, Literal, overload
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from moebius.networks.blocks import check_channels, initialise_linears
 from moebius.networks.gla import GatedLinearAttention
 
 
@@ -105,14 +106,7 @@ class PixelHackerUNet(nn.Module):
         for module in list(self.unet.modules()):
             if hasattr(module, "attn1"):
                 module.attn1 = GatedLinearAttention(module.attn1.to_q.in_features, config.heads)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        initialise_linears(self)
 
     @property
     def gradient_checkpointing(self) -> bool:
@@ -181,11 +175,7 @@ class PixelHackerUNet(nn.Module):
 
     def _conditions(self, x: Tensor, timesteps: Tensor, category_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Time (B, 4 C0) and context (B, m, context channels)."""
-        expected = 2 * self.config.latent_channels + 1
-        if x.shape[1] != expected:
-            raise ValueError(
-                f"expected {expected} input channels (noisy, mask, masked image), got {x.shape[1]}"
-            )
+        check_channels(x, self.config.latent_channels)
         waves = self.unet.time_proj(timesteps.reshape(-1).expand(x.shape[0]))  # (B, C0), in float32
         time: Tensor = self.unet.time_embedding(waves.to(self.unet.time_embedding.linear_1.weight.dtype))
         context: Tensor = self.unet.encoder_hid_proj(self.category_embedding(category_ids))

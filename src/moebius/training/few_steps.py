@@ -10,7 +10,7 @@ With K = 1 this is consistency distillation as first published.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -91,8 +91,3 @@ class Consistency:
             predicted = self.average()(inputs.with_noisy(noisy), at, ids).float()
         landed = inputs.diffusion.ddim(inputs.feeding.prediction, predicted, noisy, at, end)
         return torch.where(arrived[:, None, None, None], noisy, landed)
-
-
-def describe(parts: Sequence[tuple[int, ...]]) -> str:
-    """The segments for a log: "999..750 749..500"."""
-    return " ".join(f"{part[0]}..{part[-1]}" for part in parts)

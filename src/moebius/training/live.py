@@ -1,4 +1,4 @@
-"""A network in training as an engine, so that held-out photos are filled by the very code that users run."""
+"""Held-out photos filled by a network in training, through the very code that users run."""
 
 from __future__ import annotations
 
@@ -10,49 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from moebius.engines.base import FloatArray
 from moebius.engines.networks import Autoencoder
+from moebius.engines.torch import TorchEngine
 from moebius.pipeline.region import LatentFill
 from moebius.sampling import make_plan, scaled_linear, trailing_timesteps
 from moebius.training.inputs import Inputs
 from moebius.weights import ModelSpec
-
-
-class LiveEngine:
-    """The `moebius.engines.Engine` protocol over networks in memory, float32."""
-
-    name, dtype = "torch", "float32"
-
-    def __init__(self, net: nn.Module, coder: Autoencoder, spec: ModelSpec, device: torch.device):
-        self._net, self._coder, self._device, self.device = net, coder, device, str(device)
-        self._ids = torch.arange(spec.tokens, device=device)
-
-    def array(self, values: FloatArray) -> Tensor:
-        return torch.from_numpy(values.copy()).float().to(self._device)
-
-    def numpy(self, values: Tensor) -> FloatArray:
-        result: FloatArray = values.detach().float().cpu().numpy()
-        return result
-
-    @torch.inference_mode()
-    def encode(self, image: FloatArray) -> Tensor:
-        return self._coder.encode_moments(self.array(image))[0]
-
-    @torch.inference_mode()
-    def predict(
-        self, noisy: Tensor, timestep: int, mask: Tensor, condition: Tensor, guidance: float
-    ) -> Tensor:
-        x, t = torch.cat([noisy, mask, condition], dim=1), torch.tensor([timestep], device=self._device)
-        ids = self._ids.expand(len(x), -1)
-        wanted: Tensor = self._net(x, t, ids)
-        if guidance == 1.0:
-            return wanted
-        opposite: Tensor = self._net(x, t, ids + len(self._ids))
-        return torch.lerp(opposite, wanted, guidance)
-
-    @torch.inference_mode()
-    def decode(self, latents: Tensor) -> FloatArray:
-        return self.numpy(self._coder.decode(latents))
 
 
 @dataclass(frozen=True)
@@ -76,7 +39,7 @@ def fill_rows(
     net: nn.Module, coder: Autoencoder, spec: ModelSpec, inputs: Inputs, *, steps: int, guidance: float
 ) -> Sequence[Fill]:
     """Fill each row of `inputs` with the deployed sampler: the noise is from (0, the row's key)."""
-    engine = LiveEngine(net, coder, spec, inputs.clean.device)
+    engine = TorchEngine.over(spec, net, coder, inputs.clean.device)
     plan = make_plan(scaled_linear(), trailing_timesteps(steps, spec.first_timestep), "ddim", spec.prediction)
     fills = []
     for row, key in enumerate(inputs.keys):

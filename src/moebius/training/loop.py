@@ -160,7 +160,7 @@ class _Run:
             stream = self._stream(self.first, run.steps)
             for step in range(self.first, run.steps):
                 for group in self.optimizer.param_groups:
-                    group["lr"] = rate_at(recipe, step) * group.get("lr_scale", 1.0)
+                    group["lr"] = rate_at(recipe, step)
                 seen: list[Batch] = []
                 for micro in range(run.accumulate):
                     batch = self._next(stream)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -106,7 +106,7 @@ def _with_feeding(recipe: Recipe, start: ModelFolder | None, teacher: ModelFolde
         if theirs != feeding and recipe.objective != "diffusion":
             raise SettingsError(
                 f"feeding: expected what model {model.spec.name} is fed with, got "
-                f"{_difference(_plain(theirs), _plain(feeding))}"
+                f"{_difference(asdict(theirs), asdict(feeding))}"
             )
     return with_feeding(recipe, feeding)
 
@@ -165,7 +165,7 @@ def _spec(
 ) -> ModelSpec:
     feeding = recipe.feeding
     assert feeding is not None
-    steps, guidance, trained = recipe.run.sample_steps, 1.0, recipe.data.opposite != "none"
+    steps, trained = recipe.run.sample_steps, recipe.data.opposite != "none"
     if recipe.objective == "consistency":
         steps, trained = recipe.few.steps, False
     if recipe.objective == "guidance":
@@ -181,26 +181,17 @@ def _spec(
         latent_channels=coder.channels,
         latent_factor=coder.factor,
         latent_scale=lender.latent_scale,
-        feed=feeding.feed,
-        target=feeding.target,
-        residual_scale=feeding.residual_scale,
-        prediction=feeding.prediction,
-        first_timestep=feeding.first_timestep,
-        mask_mode=feeding.mask_mode,
+        **asdict(feeding),
         size=max(recipe.data.sizes),
         sizes=tuple(sorted(set(recipe.data.sizes) - {max(recipe.data.sizes)})),
         guidance_trained=trained,
         defaults=Defaults(
             steps=steps,
-            guidance=guidance,
+            guidance=1.0,
             start="noise" if feeding.first_timestep == 999 else feeding.feed,
         ),
         files={role: file for role, file in lender.files.items() if role == "vae"},
     )
-
-
-def _plain(feeding: Feeding) -> dict[str, Any]:
-    return {name: getattr(feeding, name) for name in Feeding.__dataclass_fields__}
 
 
 def _difference(wanted: dict[str, Any], got: dict[str, Any]) -> str:

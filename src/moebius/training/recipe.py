@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -40,14 +40,7 @@ class Feeding:
 
     @classmethod
     def of(cls, spec: ModelSpec) -> Feeding:
-        return cls(
-            feed=spec.feed,
-            target=spec.target,
-            residual_scale=spec.residual_scale,
-            prediction=spec.prediction,
-            mask_mode=spec.mask_mode,
-            first_timestep=spec.first_timestep,
-        )
+        return cls(**{each.name: getattr(spec, each.name) for each in fields(cls)})
 
 
 @dataclass(frozen=True, kw_only=True)

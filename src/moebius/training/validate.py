@@ -7,7 +7,7 @@ clean latents inside the hole at fixed timesteps; `fill_error` compares finished
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -89,15 +89,7 @@ class HeldOut:
         return values
 
 
-def held_out_batches(batches: Sequence[Batch], rows: int) -> list[Batch]:
-    """As many of the batches as hold `rows` samples."""
-    needed = -(-rows // max(1, len(batches[0].keys))) if batches else 0
-    return list(islice(batches, needed))
-
-
 def _first(inputs: Inputs, rows: int) -> Inputs:
-    from dataclasses import replace
-
     return replace(
         inputs,
         keys=inputs.keys[:rows],
