@@ -252,13 +252,9 @@ def test_the_command_prints_the_table(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_job_runs_on_a_cpu(tmp_path: Path) -> None:
     """The script as it is, at tiny size, memory in processes of their own."""
-    (tmp_path / "sitecustomize.py").write_text(  # see teacher_models
-        "import sys\ntry:\n    import torchvision\nexcept (ImportError, RuntimeError):\n"
-        "    sys.modules['torchvision'] = None\n"
-    )
     surroundings = os.environ | {
         "OUT": str(tmp_path / "out"), "SIZE": "tiny", "ROUNDS": "1", "DEVICE": "cpu", "PYTHON": sys.executable,
-        "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT / "tests" / "no_torchvision"), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     command = [str(ROOT / "scripts" / "gpu" / "bench_training"), "--steps", "ours", "--threads", "1"]
     done = subprocess.run(command, capture_output=True, text=True, env=surroundings, check=False)

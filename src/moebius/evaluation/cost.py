@@ -8,8 +8,6 @@ All processes stay open and take turns, so that a busy moment of the machine fal
 from __future__ import annotations
 
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
@@ -20,6 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from moebius.engines.processor import processor_name
 from moebius.errors import MoebiusError
 from moebius.evaluation.holes import Case, Hole
 from moebius.evaluation.opening import MethodName
@@ -74,19 +73,6 @@ def measure_cost(names: Sequence[MethodName], hole: Hole, folder: Path, rounds: 
         path.unlink(missing_ok=True)
 
 
-def machine() -> str:
-    """The processor and how much of it this process may use."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line
-        ]
-        name = models[0] if models else name
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores of {name}"
-
-
 class _Worker:
     """A process that fills one hole by one method, once for every line it is sent."""
 
@@ -121,7 +107,7 @@ class _Worker:
             cpu_seconds=round(float(np.median([fill["cpu"] for fill in self._fills[1:]])), 4),
             start_seconds=round(self._start, 3),
             peak_mb=round(self._fills[-1]["peak_mb"], 1),
-            machine=machine(),
+            machine=processor_name(),
         )
 
     def close(self) -> None:

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from moebius.engines.processor import processor_name
 from moebius.errors import InputError, SettingsError
-from moebius.evaluation.cost import machine
 from moebius.evaluation.evaluate import OURS, data_from_environment
 from moebius.evaluation.features import find_networks
 from moebius.evaluation.holes import Case, central, open_case
@@ -249,7 +249,7 @@ def _markdown(
         command += "".join(f" --model {model}" for model in request.models)
     command += f" --limit {request.limit}" if request.limit else ""
     notes = [
-        f"*{study.question}* `{command}`, protocol `{study.protocol}`, {machine()}.",
+        f"*{study.question}* `{command}`, protocol `{study.protocol}`, {processor_name()}.",
         *tables,
         "Means; *better* and *worse* than the first row where the 95 % interval of the difference leaves 0 out and the "
         "difference can be seen at these digits. Time: "

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -28,6 +26,7 @@ from typing import Any, get_args
 
 import torch
 
+from moebius.engines.processor import processor_name
 from moebius.engines.torch import choose_device
 from moebius.errors import DeviceError, InputError, SettingsError, TrainingError
 from moebius.imaging.atomic import atomic_file
@@ -287,14 +286,7 @@ def machine(device: torch.device) -> str:
     """The GPU's or the processor's name, and how much of it this process may use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
-    if info.exists():
-        models = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line
-        ]
-        name = models[0] if models else name
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores of {name}"
+    return processor_name()
 
 
 def _before(names: Sequence[str], name: str) -> Iterator[str]:
