@@ -14,10 +14,12 @@ from moebius.errors import SettingsError
 
 Solver = Literal["ddim", "dpm++"]
 Start = Literal["noise", "masked", "prefill", "official"]
+Strategy = Literal["crop", "whole", "tiles"]
 EngineName = Literal["auto", "onnx", "torch"]
 
 SOLVERS: tuple[str, ...] = get_args(Solver)
 STARTS: tuple[str, ...] = get_args(Start)
+STRATEGIES: tuple[str, ...] = get_args(Strategy)
 ENGINES: tuple[str, ...] = get_args(EngineName)
 
 DEFAULT_MODEL = "nano"
@@ -53,6 +55,12 @@ class Settings:
     """Pixels outside the grown mask over which the fill fades into the photo, 0 to 128."""
     context: float = 2.0
     """Side of the square crop around a hole, as a multiple of the hole's longer side, 1.25 to 8."""
+    strategy: Strategy = "crop"
+    """How a hole meets a network of limited size. "crop" fills each hole in a crop of its own, scaled down where the
+    hole is large; "whole" scales the whole photo down; "tiles" goes on from the crop's fill with overlapping tiles, at
+    twice the resolution each time, up to the photo's own."""
+    grain: float = 0.0
+    """How much of the photo's own noise the fill is given, 0 to 1: fills are smoother than what is around them."""
     invert: bool = False
     """The mask is black where it should be filled."""
     fit_mask: bool = False
@@ -67,8 +75,11 @@ class Settings:
         _whole("grow", self.grow, 0, MAX_GROW)
         _whole("feather", self.feather, 0, 128)
         _number("context", self.context, 1.25, 8.0)
-        if self.seed is None or self.feather is None or self.context is None:
-            raise SettingsError("seed, feather and context need a value, got None")
+        _choice("strategy", self.strategy, STRATEGIES)
+        _number("grain", self.grain, 0.0, 1.0)
+        for name in ("seed", "feather", "context", "strategy", "grain"):
+            if getattr(self, name) is None:
+                raise SettingsError(f"{name}: expected a value, got None")
 
     def to_dict(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -30,7 +30,7 @@ from moebius.evaluation.protocol import (
     protocol_names,
 )
 from moebius.evaluation.provenance import hole_id
-from moebius.pipeline.moebius import grow_objects
+from moebius.imaging import grow_objects
 from moebius.weights.registry import MODELS
 
 BENCHMARKS = {

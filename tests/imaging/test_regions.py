@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from moebius.imaging.arrays import Mask
 from moebius.imaging.components import _join
 
 SIDES = st.integers(1, 60)
+SQUARE = [(512, 512)]
 masks = st.builds(
     random_mask, st.integers(0, 2**32), st.sampled_from([0.0, 0.02, 0.2, 0.45, 0.7, 1.0]), SIDES, SIDES
 )
@@ -116,18 +118,40 @@ def test_components_of_twelve_megapixels_in_a_second() -> None:
     assert time.process_time() - began < 1
 
 
-def check_plan(mask: Mask, model_size: int, context: float) -> None:
+def shapes_of(size: int) -> list[tuple[int, int]]:
+    """A model's shapes: the square, three quarters and half of it, lying and standing."""
+    parts = sorted({max(1, size * 3 // 4), max(1, size // 2)})
+    return [(size, size), *((part, size) for part in parts), *((size, part) for part in parts)]
+
+
+def check_plan(mask: Mask, shapes: Sequence[tuple[int, int]], context: float) -> None:
     height, width = mask.shape
     photo = Box(0, 0, width, height)
-    regions = plan_regions(mask, model_size=model_size, context=context)
+    model_size = shapes[0][0]
+    regions = plan_regions(mask, shapes=shapes, context=context)
     owners = np.zeros(mask.shape, dtype=int)
     for region in regions:
         owners[region.hole.slices] += 1
         assert bounding_box(mask[region.hole.slices]) == Box(0, 0, region.hole.width, region.hole.height)
         assert photo.contains(region.box)
         assert region.box.contains(region.hole)
-        side = max(model_size, math.ceil(context * max(region.hole.width, region.hole.height)))
-        assert (region.box.width, region.box.height) == (min(side, width), min(side, height))
+        longer = max(region.hole.width, region.hole.height)
+        side = max(model_size, context * longer)
+        margins = side - longer
+        wanted = (region.hole.height + margins, region.hole.width + margins)
+        got, limits = (region.box.height, region.box.width), (height, width)
+        for size, least, limit in zip(got, wanted, limits, strict=True):
+            assert size == limit or math.floor(least) <= size <= math.ceil(side)
+        assert region.shape in shapes and region.masked == mask[region.hole.slices].sum()
+        # No shape may cost detail that the square would have kept, and none of less area does as well.
+        square = max(got) / model_size
+        assert region.scale <= square + 1 / min(region.shape)
+        if got == tuple(math.ceil(each * side / model_size) for each in region.shape):
+            for shape in shapes:
+                holds = all(
+                    each * side / model_size >= least for each, least in zip(shape, wanted, strict=True)
+                )
+                assert not holds or shape[0] * shape[1] >= region.shape[0] * region.shape[1]
         for other in regions:
             assert other is region or not region.box.intersects(other.hole)
         for before, after, hole_before, hole_after, limit in (
@@ -139,13 +163,14 @@ def check_plan(mask: Mask, model_size: int, context: float) -> None:
     assert (owners[mask] == 1).all()
     assert [region.index for region in regions] == list(range(len(regions)))
     assert regions == sorted(regions, key=lambda region: (region.hole.top, region.hole.left))
-    assert regions == plan_regions(mask.copy(), model_size=model_size, context=context)
+    assert regions == plan_regions(mask.copy(), shapes=shapes, context=context)
 
 
 @given(masks, st.integers(1, 40), st.sampled_from([1.0, 1.25, 2.0, 3.5]))
 @settings(deadline=None, max_examples=100)
 def test_plan_of_noise(mask: Mask, model_size: int, context: float) -> None:
-    check_plan(mask, model_size, context)
+    check_plan(mask, [(model_size, model_size)], context)
+    check_plan(mask, shapes_of(model_size), context)
 
 
 @given(
@@ -160,32 +185,79 @@ def test_plan_of_objects(
     for y, x, h, w in objects:
         top, left = int(y * (height - 1)), int(x * (width - 1))
         mask[top : top + h, left : left + w] = True
-    check_plan(mask, model_size, context)
+    check_plan(mask, [(model_size, model_size)], context)
+    check_plan(mask, shapes_of(model_size), context)
 
 
 def test_plan_by_hand() -> None:
     mask = np.zeros((3000, 4000), dtype=bool)
-    assert plan_regions(mask, model_size=512, context=2) == []
+    assert plan_regions(mask, shapes=SQUARE, context=2) == []
     mask[1000:1100, 2000:2050] = True
-    (region,) = plan_regions(mask, model_size=512, context=2)
+    (region,) = plan_regions(mask, shapes=SQUARE, context=2)
     assert (region.box, region.hole) == (Box(1769, 794, 2281, 1306), Box(2000, 1000, 2050, 1100))
     mask[10:810, 3900:4000] = True  # tall, at the right border: its crop is 1600 px wide and moved inwards
-    first, second = plan_regions(mask, model_size=512, context=2)
+    first, second = plan_regions(mask, shapes=SQUARE, context=2)
     assert (first.box, first.hole) == (Box(2400, 0, 4000, 1600), Box(3900, 10, 4000, 810))
-    assert second == type(region)(1, region.box, region.hole)
+    assert second == replace(region, index=1)
     mask[1050:1060, 2300:2310] = True  # outside the crop of the first hole, but with it inside its own
-    merged = plan_regions(mask, model_size=512, context=2)
+    merged = plan_regions(mask, shapes=SQUARE, context=2)
     assert [each.hole for each in merged] == [Box(3900, 10, 4000, 810), Box(2000, 1000, 2310, 1100)]
 
 
 def test_context_is_not_lost_to_rounding() -> None:
     mask = np.zeros((100, 100), dtype=bool)
     mask[20:70, 20:70] = True
-    (region,) = plan_regions(mask, model_size=1, context=1.1)
+    (region,) = plan_regions(mask, shapes=[(1, 1)], context=1.1)
     assert region.box.width == 55, "1.1 * 50 is a little more than 55 in floats"
 
 
-@pytest.mark.parametrize(("model_size", "context"), [(0, 2.0), (512, 0.9), (512, float("nan"))])
-def test_arguments_out_of_range(model_size: int, context: float) -> None:
-    with pytest.raises(ValueError, match="model_size >= 1 and context >= 1"):
-        plan_regions(np.ones((4, 4), bool), model_size=model_size, context=context)
+def test_long_holes_take_a_shape_of_their_own() -> None:
+    mask = np.zeros((2000, 3000), dtype=bool)
+    mask[900:960, 1000:1600] = True  # 600 x 60: with margins of 300 px, 1200 x 660
+    (region,) = plan_regions(mask, shapes=shapes_of(512), context=2)
+    assert region.shape == (384, 512)  # half the square's height would leave no room: 600 px
+    assert (region.box.width, region.box.height) == (1200, 900)
+    assert region.scale == pytest.approx(1200 / 512)
+    (square,) = plan_regions(mask, shapes=SQUARE, context=2)
+    assert (square.box.width, square.box.height) == (1200, 1200) and square.scale == region.scale
+    assert not square.sparse
+    (turned,) = plan_regions(mask.T, shapes=shapes_of(512), context=2)
+    assert turned.shape == (512, 384)
+
+
+def test_a_small_photo_takes_the_shape_that_fits_it() -> None:
+    mask = np.zeros((300, 600), dtype=bool)
+    mask[100:200, 200:400] = True
+    (region,) = plan_regions(mask, shapes=shapes_of(512), context=2)
+    assert region.box.height == 300 and region.shape == (384, 512)
+
+
+def test_sparse_holes_are_told_apart() -> None:
+    mask = np.eye(400, dtype=bool)
+    assert plan_regions(mask, shapes=SQUARE, context=2)[0].sparse
+    mask[:] = True
+    assert not plan_regions(mask, shapes=SQUARE, context=2)[0].sparse
+
+
+def test_the_whole_photo_as_one_region() -> None:
+    mask = np.zeros((300, 400), dtype=bool)
+    assert plan_regions(mask, shapes=SQUARE, context=2, whole=True) == []
+    mask[10, 10] = mask[290, 390] = True
+    (region,) = plan_regions(mask, shapes=SQUARE, context=2, whole=True)
+    assert (region.box, region.hole) == (Box(0, 0, 400, 300), Box(10, 10, 391, 291))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "context", "message"),
+    [
+        ([(0, 0)], 2.0, "a square that holds the others"),
+        ([], 2.0, "a square that holds the others"),
+        ([(64, 32)], 2.0, "a square that holds the others"),
+        ([(64, 64), (32, 65)], 2.0, "a square that holds the others"),
+        (SQUARE, 0.9, "context >= 1"),
+        (SQUARE, float("nan"), "context >= 1"),
+    ],
+)
+def test_arguments_out_of_range(shapes: list[tuple[int, int]], context: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_regions(np.ones((4, 4), bool), shapes=shapes, context=context)

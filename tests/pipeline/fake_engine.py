@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ Floats = NDArray[np.float32]
 class FakeEngine:
     """Latents are the means of 8 x 8 pixels (and their mean as fourth channel); the answer is 0.1 x."""
 
-    name, device, dtype = "fake", "cpu", "float32"
+    name, device, dtype, rows = "fake", "cpu", "float32", 8
 
     def __init__(self) -> None:
         self.timesteps: list[int] = []
@@ -22,6 +24,9 @@ class FakeEngine:
 
     def numpy(self, values: Floats) -> Floats:
         return values
+
+    def join(self, parts: Sequence[Floats]) -> Floats:
+        return np.concatenate(parts)
 
     def encode(self, image: Floats) -> Floats:
         self.encoded += 1

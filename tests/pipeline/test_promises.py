@@ -16,8 +16,7 @@ from made_photos import Mask, disc, noise, photo, picture, within
 from random_models import LIKE_NANO, LIKE_PUBLISHED
 
 from moebius import Moebius, Result
-from moebius.imaging import Photo, read_photo
-from moebius.pipeline.moebius import grow_objects
+from moebius.imaging import Photo, grow_objects, read_photo
 
 LEAK_FREE = ("noise", "masked", "prefill")
 KINDS = [("L", np.uint8), ("RGB", np.uint8), ("RGBA", np.uint8), ("CMYK", np.uint8)]
@@ -98,7 +97,7 @@ def test_a_leak_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Moebius(LIKE_NANO, FakeEngine(), model_hash="")
     original, mask = photo("RGB"), disc(96, 80, (40, 30), 12)
     assert not leaks(model, original, mask)
-    monkeypatch.setattr("moebius.pipeline.region.push_pull", lambda crop, hole: crop)
+    monkeypatch.setattr("moebius.pipeline.frame.push_pull", lambda crop, hole: crop)
     assert leaks(model, original, mask)
 
 

@@ -173,15 +173,18 @@ def test_guidance_one_is_the_wanted_half_of_any_guidance(published_like: Moebius
     torch.testing.assert_close(at[2.0], 2 * at[1.0] - at[0.0], atol=1e-4, rtol=1e-4)
 
 
-def test_events_count_up_to_the_result() -> None:
+@pytest.mark.parametrize("rows", [1, 8])
+def test_events_count_up_to_the_result(rows: int) -> None:
     model, engine = fake()
+    engine.rows = rows
     events = list(model.stream(picture(300, 80), TWO_HOLES, steps=3))
-    assert [(e.region, e.step) for e in events] == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3), (1, 3)]
+    counts = [(0, 1), (0, 2), (0, 3)] if rows > 1 else [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)]
+    assert [(e.region, e.step) for e in events] == [*counts, (1, 3)]
     assert {(e.regions, e.steps) for e in events} == {(2, 3)}
     fractions = [e.fraction for e in events]
-    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and 0 < fractions[0] < 0.2
-    assert [e.result is not None for e in events] == [False] * 6 + [True]
-    assert len(engine.timesteps) == 6
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and 0 < fractions[0] < 0.4
+    assert [e.result is not None for e in events] == [False] * len(counts) + [True]
+    assert len(engine.timesteps) == len(counts)
 
 
 def test_previews_change_nothing(model: Moebius) -> None:

@@ -1,6 +1,7 @@
 """Engines run a model's networks: ONNX Runtime (base installation) or PyTorch (extra `[torch]`)."""
 
 from moebius.engines.base import Engine
+from moebius.engines.lane import Lane
 from moebius.engines.select import open_engine
 
-__all__ = ["Engine", "open_engine"]
+__all__ = ["Engine", "Lane", "open_engine"]

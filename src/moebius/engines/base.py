@@ -7,6 +7,7 @@ otherwise only multiplies and adds them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,12 +31,17 @@ class Engine(Protocol):
     """Where it runs, for people: "cpu", "cuda:0", "mps"."""
     dtype: str
     """Number format of the denoiser: "float32", "bfloat16", "float16"."""
+    rows: int
+    """Rows that a call may have and still give each the bits that it would get alone; 1 where nobody is sure."""
 
     def array(self, values: FloatArray) -> Array:
         """A numpy array as one of the engine's own, on its device, float32."""
 
     def numpy(self, values: Array) -> FloatArray:
         """One of the engine's arrays as numpy float32."""
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        """The engine's arrays (B1, ...), (B2, ...), ... as one (B1 + B2 + ..., ...)."""
 
     def encode(self, image: FloatArray) -> Array:
         """image (B, 3, H, W) in [-1, 1] -> latents (B, c, h, w); the mean, of a stochastic encoder."""

@@ -7,6 +7,7 @@ and computed with in float32.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ class OnnxEngine:
     name = "onnx"
     device = "cpu"
     dtype = "float32"
+    rows = 1
+    """Some matrix products of a single row take another path than those of several: the last bits differ."""
 
     def __init__(self, spec: ModelSpec, folder: Path, *, threads: int | None = None):
         import onnxruntime as ort
@@ -70,6 +73,9 @@ class OnnxEngine:
 
     def numpy(self, values: FloatArray) -> FloatArray:
         return values
+
+    def join(self, parts: Sequence[FloatArray]) -> FloatArray:
+        return np.concatenate(parts)
 
     def encode(self, image: FloatArray) -> FloatArray:
         return self._run("encoder", image=image) * self._scale

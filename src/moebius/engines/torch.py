@@ -6,6 +6,7 @@ autoencoders overflow in float16 there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -34,6 +35,8 @@ class TorchEngine:
     """
 
     name = "torch"
+    rows = 1
+    """Convolution libraries choose algorithms by batch size, and those differ in the last bits."""
 
     def __init__(self, spec: ModelSpec, folder: Path, *, device: str = "auto", dtype: str = "auto"):
         where = choose_device(device)
@@ -72,6 +75,9 @@ class TorchEngine:
     def numpy(self, values: Tensor) -> FloatArray:
         result: FloatArray = values.detach().float().cpu().numpy()
         return result
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(parts))
 
     @torch.inference_mode()
     def encode(self, image: FloatArray) -> Tensor:

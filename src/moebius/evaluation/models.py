@@ -10,7 +10,7 @@ truth through it, which no denoiser can beat.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -221,13 +221,16 @@ class NoDenoiser:
 
     def __init__(self, engine: Engine):
         self._engine = engine
-        self.name, self.device, self.dtype = engine.name, engine.device, engine.dtype
+        self.name, self.device, self.dtype, self.rows = engine.name, engine.device, engine.dtype, engine.rows
 
     def array(self, values: FloatArray) -> Array:
         return self._engine.array(values)
 
     def numpy(self, values: Array) -> FloatArray:
         return self._engine.numpy(values)
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        return self._engine.join(parts)
 
     def encode(self, image: FloatArray) -> Array:
         return self._engine.encode(image)

@@ -33,8 +33,7 @@ from moebius.evaluation.protocol_file import (
     open_protocol,
     protocol_names,
 )
-from moebius.imaging import read_mask
-from moebius.pipeline.moebius import grow_objects
+from moebius.imaging import grow_objects, read_mask
 
 __all__ = [
     "DrawnMask",

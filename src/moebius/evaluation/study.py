@@ -34,7 +34,7 @@ from moebius.evaluation.results import build_results, write_results, write_text
 from moebius.evaluation.run import Measurements, Run, Watch, measure
 from moebius.evaluation.statistics import ALL
 from moebius.evaluation.tables import ARROWS, table_lines
-from moebius.pipeline.moebius import grow_objects
+from moebius.imaging import grow_objects
 from moebius.settings import Settings
 
 log = logging.getLogger(__name__)

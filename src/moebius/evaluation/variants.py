@@ -11,7 +11,8 @@ from moebius.evaluation.holes import Hole, Pixels
 from moebius.evaluation.metrics import to_picture, to_pixels
 from moebius.imaging import push_pull, resize, resize_mask
 from moebius.pipeline import Moebius
-from moebius.pipeline.region import RegionFill, Square, Timer
+from moebius.pipeline.frame import Frame
+from moebius.pipeline.region import RegionFill, Timer
 from moebius.sampling import SamplingPlan
 from moebius.settings import Settings
 from moebius.weights import ModelFolder, save_folder
@@ -59,13 +60,13 @@ class OwnShape:
             if pixels is not None:
                 filled = np.where(mask[..., None], resize(pixels, inner), filled)
             fill = RegionFill(
-                Square(filled, mask, inner, outer), engine=self.model.engine, spec=spec, plan=self.plan,
+                [Frame(filled, mask, inner, outer)], engine=self.model.engine, spec=spec, plan=self.plan,
                 start=settings.start, guidance=settings.guidance, seed=settings.seed,
-                key=f"{hole.case.key}/0/{side}", timer=Timer({}),
+                keys=[f"{hole.case.key}/0/{side}"], timer=Timer({}),
             )  # fmt: skip
             for _ in fill.steps():
                 pass
-            pixels = fill.pixels()
+            (pixels,) = fill.pixels()
         assert pixels is not None
         return to_pixels(resize(pixels, outer))
 

@@ -19,13 +19,13 @@ from moebius.imaging.blend import feather_weight
 from moebius.imaging.box import Box, bounding_box
 from moebius.imaging.components import connected_boxes
 from moebius.imaging.distance import distance_outside
-from moebius.imaging.mask import default_growth, grow_mask, mask_to_latent, read_mask
+from moebius.imaging.mask import default_growth, grow_mask, grow_objects, mask_to_latent, read_mask
 from moebius.imaging.metadata import Metadata
 from moebius.imaging.photo import Photo
 from moebius.imaging.prefill import push_pull
 from moebius.imaging.reader import read_photo
 from moebius.imaging.regions import Region, plan_regions
-from moebius.imaging.resample import resize, resize_mask
+from moebius.imaging.resample import resample, resize, resize_mask, resize_part
 from moebius.imaging.tone import match_tone
 from moebius.imaging.writer import check_output, write_photo
 
@@ -43,13 +43,16 @@ __all__ = [
     "distance_outside",
     "feather_weight",
     "grow_mask",
+    "grow_objects",
     "mask_to_latent",
     "match_tone",
     "plan_regions",
     "push_pull",
     "read_mask",
     "read_photo",
+    "resample",
     "resize",
     "resize_mask",
+    "resize_part",
     "write_photo",
 ]

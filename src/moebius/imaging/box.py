@@ -64,6 +64,12 @@ class Box:
             max(self.bottom, other.bottom),
         )
 
+    def intersection(self, other: Box) -> Box:
+        """The box that both share; empty, at an edge of `other`, where they share none."""
+        left, top = min(max(self.left, other.left), other.right), min(max(self.top, other.top), other.bottom)
+        right, bottom = min(self.right, other.right), min(self.bottom, other.bottom)
+        return Box(left, top, max(left, right), max(top, bottom))
+
     def intersects(self, other: Box) -> bool:
         """Whether the two share at least one pixel."""
         return (

@@ -12,6 +12,7 @@ from PIL import Image
 from moebius.errors import MaskError
 from moebius.imaging.arrays import AnyArray, Mask
 from moebius.imaging.box import Box
+from moebius.imaging.components import connected_boxes
 from moebius.imaging.decode import ImageSource, Readable
 from moebius.imaging.distance import squared_distances
 from moebius.imaging.exif import turn_upright
@@ -179,3 +180,23 @@ def _plain(mask: Mask) -> Mask:
 
 def _half_white(values: AnyArray, white: int) -> Mask:
     return np.asarray(values > white // 2)
+
+
+def grow_objects(mask: Mask, pixels: int | None) -> Mask:
+    """The mask grown by `pixels`; None grows each object by a margin scaled to its own size.
+
+    Masks drawn by hand or by a segmenter end at an object's outline; its anti-aliased rim and soft shadow lie
+    outside, and left in place they show as a ghost.
+    """
+    if pixels is not None:
+        return grow_mask(mask, pixels)
+    boxes: dict[int, list[Box]] = {}
+    for box in connected_boxes(mask):
+        boxes.setdefault(default_growth(box), []).append(box)
+    grown = mask.copy()
+    for growth, group in boxes.items():
+        objects = np.zeros_like(mask)
+        for box in group:
+            objects[box.slices] |= mask[box.slices]
+        grown |= grow_mask(objects, growth)
+    return grown

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from moebius.imaging.arrays import FloatImage, Mask
+from moebius.imaging.box import Box
 
 
 def resize(image: FloatImage, shape: tuple[int, int]) -> FloatImage:
@@ -14,15 +15,47 @@ def resize(image: FloatImage, shape: tuple[int, int]) -> FloatImage:
     Lanczos with antialiasing when a side shrinks, bicubic when none does (Lanczos would ring more), both in
     float32 and clipped to [0, 1]. The same shape gives a copy.
     """
+    return resize_part(image, shape, Box(0, 0, shape[1], shape[0]))
+
+
+def resize_part(image: FloatImage, shape: tuple[int, int], part: Box) -> FloatImage:
+    """The part of `resize(image, shape)` inside `part`, without making the rest: (part.height, part.width, C).
+
+    Raises:
+        ValueError: the part is empty or not inside `shape`.
+    """
     height, width = shape
+    if not part.width or not part.height or not Box(0, 0, width, height).contains(part):
+        raise ValueError(f"expected a part of {width} x {height}, got {part}")
     if image.shape[:2] == (height, width):
-        return image.copy()
-    shrinks = height < image.shape[0] or width < image.shape[1]
+        return image[part.slices].copy()
+    down, across = image.shape[0] / height, image.shape[1] / width  # pixels of `image` a pixel of the result
+    source = (part.left * across, part.top * down, part.right * across, part.bottom * down)
+    return resample(image, source, (part.height, part.width))
+
+
+def resample(
+    image: FloatImage, source: tuple[float, float, float, float], shape: tuple[int, int]
+) -> FloatImage:
+    """The rectangle `source` of an image (H, W, C) in [0, 1], in fractions of pixels, at shape = (height, width).
+
+    Pixels around the rectangle take part in the filter, as if the whole image had been resized. Lanczos when a side
+    shrinks, else bicubic, clipped to [0, 1].
+
+    Args:
+        source: left, top, right, bottom; cut to the image.
+    """
+    height, width = shape
+    limits = (image.shape[1], image.shape[0], image.shape[1], image.shape[0])
+    left, top, right, bottom = (min(max(each, 0), most) for each, most in zip(source, limits, strict=True))
+    shrinks = height < bottom - top or width < right - left
     kernel = Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC
     resized = np.empty((height, width, image.shape[2]), dtype=np.float32)
     for channel in range(image.shape[2]):
         plane = Image.fromarray(np.ascontiguousarray(image[..., channel], dtype=np.float32))  # mode "F"
-        resized[..., channel] = np.asarray(plane.resize((width, height), kernel))
+        resized[..., channel] = np.asarray(
+            plane.resize((width, height), kernel, box=(left, top, right, bottom))
+        )
     return np.clip(resized, 0, 1, out=resized)
 
 

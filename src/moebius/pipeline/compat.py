@@ -35,8 +35,9 @@ from moebius.imaging import (
     resize_mask,
 )
 from moebius.pipeline import official_images
+from moebius.pipeline.frame import Frame
 from moebius.pipeline.moebius import Mask, MaskSource, Moebius, Source
-from moebius.pipeline.region import LatentFill, RegionFill, Square, Timer
+from moebius.pipeline.region import LatentFill, RegionFill, Timer
 from moebius.sampling import SamplingPlan
 from moebius.settings import Settings, Start
 from moebius.weights import ModelFolder, ModelSpec, open_model
@@ -197,15 +198,16 @@ class LatentDiffusionPipeline:
         filled = push_pull(known, hole)
         for side in sides:
             shape = _scaled(hole.shape, side / spec.size, step)
-            frame = Square(resize(filled, shape), resize_mask(hole, shape), inner=shape, outer=shape)
+            frame = Frame(resize(filled, shape), resize_mask(hole, shape), inner=shape, outer=shape)
             fill = RegionFill(
-                frame, engine=self.engine, spec=spec, plan=plan, start=settings.start, leaky=leaky,
-                guidance=settings.guidance, seed=settings.seed, key=f"{key}/{side}", timer=Timer({}),
+                [frame], engine=self.engine, spec=spec, plan=plan, start=settings.start,
+                leaky=None if leaky is None else [leaky],
+                guidance=settings.guidance, seed=settings.seed, keys=[f"{key}/{side}"], timer=Timer({}),
             )  # fmt: skip
             for _ in fill.steps():
                 pass
             if side != spec.size:
-                filled = np.where(hole[..., None], resize(fill.pixels(), hole.shape), filled)
+                filled = np.where(hole[..., None], resize(fill.pixels()[0], hole.shape), filled)
         return fill.latents()
 
     def _fill_latents(
@@ -219,7 +221,7 @@ class LatentDiffusionPipeline:
         known = None if settings.start == "noise" else self._without_hole(settings.start, photo, hole)
         fill = LatentFill(
             engine=self.engine, spec=spec, plan=plan, start=settings.start, guidance=settings.guidance,
-            seed=settings.seed, key=f"{key}/{spec.size}", known=known,
+            seed=settings.seed, keys=[f"{key}/{spec.size}"], known=known,
             condition=self._without_hole(spec.feed, photo, hole),
             mask=self.engine.array(hole[None, None].astype(np.float32)),
         )  # fmt: skip

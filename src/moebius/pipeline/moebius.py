@@ -14,21 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from moebius.engines import Engine, open_engine
+from moebius.engines import Engine, Lane, open_engine
 from moebius.errors import SettingsError
-from moebius.imaging import (
-    Box,
-    Photo,
-    Region,
-    connected_boxes,
-    default_growth,
-    feather_weight,
-    grow_mask,
-    plan_regions,
-    read_mask,
-    read_photo,
-)
-from moebius.pipeline.region import RegionFill, Timer, prepare
+from moebius.imaging import Photo, grow_objects, read_mask, read_photo
+from moebius.pipeline.filling import Filling
+from moebius.pipeline.region import Timer
 from moebius.pipeline.result import Progress, Result
 from moebius.sampling import (
     SamplingPlan,
@@ -48,6 +38,8 @@ Mask = NDArray[np.bool_]
 MaskSource = str | Path | bytes | BinaryIO | Image.Image | NDArray[Any]
 
 OFFICIAL_STRENGTH = 0.99
+REFINING_STRENGTH = 0.5
+"""Part of the timesteps that a refinement goes through, where the sampler starts from the fill so far."""
 
 
 class Moebius:
@@ -74,19 +66,27 @@ class Moebius:
         device: str = "auto",
         engine: str = "auto",
         dtype: str = "auto",
+        rows: int = 1,
         progress: TransferProgress | None = None,
     ) -> Moebius:
         """Open a model: a name that `moebius models` lists, or a folder in the same layout.
 
         A published model that is not on this machine yet is downloaded; the bundled `nano` needs no network.
 
+        Args:
+            rows: regions that go through the network at once. With more than one, pictures depend in their last bits on
+                this number (but not on what else goes through); it pays on GPUs and for photos with many holes.
+
         Raises:
             UnknownModelError, DownloadError, CorruptWeightsError: the weights are not to be had.
             DeviceError: engine, device or dtype is not available.
+            SettingsError: rows < 1.
         """
+        if rows < 1:
+            raise SettingsError(f"rows: expected a whole number from 1, got {rows!r}")
         model = open_model(name, progress=progress)
         opened = open_engine(model.spec, model.path, engine=engine, device=device, dtype=dtype)
-        return cls(model.spec, opened, model_hash=model.hash)
+        return cls(model.spec, opened if rows == 1 else Lane(opened, rows), model_hash=model.hash)
 
     def __call__(self, image: Source, mask: MaskSource, *, key: str = "", **settings: Any) -> Result:
         """Fill the hole.
@@ -167,48 +167,36 @@ class Moebius:
             timesteps = trailing_timesteps(settings.steps, self.spec.first_timestep)
         return make_plan(scaled_linear(), timesteps, settings.solver, self.spec.prediction)
 
+    def refining_plan(self, settings: Settings) -> SamplingPlan:
+        """The steps by which a coarse fill is refined at a higher resolution.
+
+        A network that is shown the fill so far takes its own steps. One that sees an emptied hole starts from the
+        noised fill, half way down, as in SDEdit (Meng et al., ICLR 2022), and takes the steps that are left from there.
+        """
+        if self.spec.feed == "prefill":
+            return self.plan(settings)
+        assert settings.steps is not None and settings.solver is not None
+        steps = max(1, round(settings.steps * REFINING_STRENGTH))
+        first = max(steps, round(self.spec.first_timestep * REFINING_STRENGTH))
+        timesteps = trailing_timesteps(steps, first)
+        return make_plan(scaled_linear(), timesteps, settings.solver, self.spec.prediction)
+
     def _fill(
         self, photo: Photo, hole: Mask, settings: Settings, plan: SamplingPlan, key: str, timer: Timer,
         began: float, warnings: tuple[str, ...],
     ) -> Generator[Progress, None, None]:  # fmt: skip
         assert settings.guidance is not None and settings.solver is not None and settings.start is not None
-        size = self.spec.size
-        sides = (size,) if settings.start == "official" else (*self.spec.cascade, size)
-        steps = len(plan) * len(sides)
-        regions = plan_regions(hole, model_size=size, context=settings.context)
-        filled = photo.copy()
-        preview: Callable[[], Image.Image] = partial(Image.new, "RGB", (size, size))
-        for region in regions:
-            prepared = time.perf_counter()
-            part = hole[region.box.slices]
-            crop = photo.crop_rgb(region.box)
-            square = prepare(crop, part, size)
-            leaky = None
-            if settings.start == "official":
-                leaky = prepare(crop, np.zeros_like(part), size).filled
-            del crop
-            timer.add("prepare", prepared)
-            pixels = None
-            for level, side in enumerate(sides):
-                at_side = square.at(side) if pixels is None else square.at(side).refilled(pixels)
-                fill = RegionFill(
-                    at_side, engine=self.engine, spec=self.spec, plan=plan, start=settings.start,
-                    guidance=settings.guidance, seed=settings.seed, key=f"{key}/{region.index}/{side}",
-                    timer=timer, leaky=leaky,
-                )  # fmt: skip
-                for state in fill.steps():
-                    preview = partial(_preview, fill, state.x0)
-                    done = level * len(plan) + state.index + 1
-                    yield Progress(region.index, len(regions), done, steps, preview)
-                pixels = fill.pixels()
-            assert pixels is not None
-            blend = time.perf_counter()
-            feather = min(settings.feather, _clearance(region, photo.size))
-            filled.blend_rgb(region.box, fill.crop(pixels), feather_weight(part, feather))
-            timer.add("blend", blend)
+        filling = Filling(
+            self.engine, self.spec, photo, hole, settings, plan, self.refining_plan(settings), key, timer
+        )
+        count, steps = len(filling.regions), filling.steps if filling.regions else 0
+        preview: Callable[[], Image.Image] = partial(Image.new, "RGB", (self.spec.size, self.spec.size))
+        for event in filling.run():
+            preview = event.preview
+            yield Progress(event.region, count, event.step, steps, event.fraction, preview)
         timer.add("total", began)
         result = Result(
-            photo=filled,
+            photo=filling.photo,
             settings=settings,
             key=key,
             model=self.spec.name,
@@ -216,48 +204,15 @@ class Moebius:
             engine=self.engine.name,
             device=self.engine.device,
             dtype=self.engine.dtype,
-            steps=len(plan) if regions else 0,
+            steps=len(plan) if filling.regions else 0,
             guidance=settings.guidance,
             solver=settings.solver,
             start=settings.start,
-            regions=tuple(region.box for region in regions),
+            regions=tuple(region.box for region in filling.regions),
             timings=timer.seconds,
             warnings=warnings,
         )
-        done = steps if regions else 0
-        yield Progress(max(0, len(regions) - 1), len(regions), done, done, preview, result)
-
-
-def grow_objects(mask: Mask, pixels: int | None) -> Mask:
-    """The mask grown by `pixels`; None grows each object by a margin scaled to its own size.
-
-    Masks drawn by hand or by a segmenter end at an object's outline; its anti-aliased rim and soft shadow lie
-    outside, and left in place they show as a ghost.
-    """
-    if pixels is not None:
-        return grow_mask(mask, pixels)
-    boxes: dict[int, list[Box]] = {}
-    for box in connected_boxes(mask):
-        boxes.setdefault(default_growth(box), []).append(box)
-    grown = mask.copy()
-    for growth, group in boxes.items():
-        objects = np.zeros_like(mask)
-        for box in group:
-            objects[box.slices] |= mask[box.slices]
-        grown |= grow_mask(objects, growth)
-    return grown
-
-
-def _clearance(region: Region, size: tuple[int, int]) -> int:
-    """Pixels around a region's hole that lie inside its crop; a photo's own border is no limit."""
-    box, hole = region.box, region.hole
-    sides = (
-        (box.left, 0, hole.left - box.left),
-        (box.top, 0, hole.top - box.top),
-        (box.right, size[0], box.right - hole.right),
-        (box.bottom, size[1], box.bottom - hole.bottom),
-    )
-    return min((room for edge, border, room in sides if edge != border), default=max(size))
+        yield Progress(max(0, count - 1), count, steps, steps, 1.0, preview, result)
 
 
 def _warn(hole: Mask) -> tuple[str, ...]:
@@ -273,10 +228,3 @@ def _warn(hole: Mask) -> tuple[str, ...]:
         return ()
     log.warning(message)
     return (message,)
-
-
-def _preview(fill: RegionFill, x0: Any) -> Image.Image:
-    return Image.fromarray(np.floor(fill.decode(x0) * 255 + 0.5).astype(np.uint8))
-
-
-__all__ = ["Moebius", "grow_objects"]

@@ -101,19 +101,14 @@ class Progress:
     """One event of `Moebius.stream`: a network step done, or, last, the whole fill."""
 
     region: int
-    """Number of the region being filled, from 0."""
+    """Regions that are finished; the number of the one at hand, from 0."""
     regions: int
     step: int
-    """Network steps done in this region, over all the sides that the model fills it at."""
+    """Network steps done for the regions at hand, over all the sides that the model fills them at."""
     steps: int
+    fraction: float
+    """Part of the work that is done, 0 to 1."""
     preview: Callable[[], Image.Image]
-    """Decodes the region as it stands now (a square picture at the model's size); costs one decoder call."""
+    """A picture of the region at hand as it stands now, at the model's size; costs one decoder call."""
     result: Result | None = None
     """Set on the last event only, which repeats the counts of the one before."""
-
-    @property
-    def fraction(self) -> float:
-        """Part of the work that is done, 0 to 1."""
-        if self.result is not None:
-            return 1.0
-        return (self.region + self.step / max(1, self.steps)) / self.regions

@@ -14,7 +14,7 @@ A whole fill:
         ...
 """
 
-from moebius.sampling.loop import StepState, sample
+from moebius.sampling.loop import StepState, sample, solve
 from moebius.sampling.noise import normal, philox
 from moebius.sampling.schedule import NoiseSchedule, leading_timesteps, scaled_linear, trailing_timesteps
 from moebius.sampling.solvers import Prediction, SamplingPlan, SolverStep, make_plan
@@ -32,6 +32,7 @@ __all__ = [
     "philox",
     "sample",
     "scaled_linear",
+    "solve",
     "start_latents",
     "trailing_timesteps",
 ]

@@ -50,9 +50,27 @@ def sample(
     Raises:
         SettingsError: `predict` gave another shape than it got.
     """
+    solver = solve(x, plan)
+    state = next(solver)
+    for step in plan.steps:
+        state = solver.send(predict(state.x, step.timestep))
+        yield state
+
+
+def solve(x: Array, plan: SamplingPlan) -> Generator[StepState[Array], Array, None]:
+    """The loop turned inside out, for callers that make the network's answer piece by piece.
+
+        solver = solve(x, plan)
+        state = next(solver)
+        for step in plan.steps:
+            state = solver.send(answer(state.x, step.timestep))
+
+    Yields:
+        First, where the loop begins (index -1, and x0 = x); then the state after each step whose answer was sent.
+    """
     before: Array | None = None
+    out = yield StepState(-1, len(plan), plan.steps[0].timestep, x, x)
     for index, step in enumerate(plan.steps):
-        out = predict(x, step.timestep)
         if _shape(out) != _shape(x):
             raise SettingsError(f"network output: expected shape {_shape(x)}, got {_shape(out)}")
         x0 = _weighted((step.x0_x, x), (step.x0_out, out))
@@ -61,7 +79,7 @@ def sample(
             terms.append((step.next_prev, before))
         x = _weighted(*terms)
         before = x0
-        yield StepState(index, len(plan), step.timestep, x, x0)
+        out = yield StepState(index, len(plan), step.timestep, x, x0)
 
 
 def _weighted(*terms: tuple[float, Any]) -> Any:

@@ -47,7 +47,7 @@ def fill_rows(
         condition = inputs.condition[one]
         start = spec.defaults.start
         fill = LatentFill(
-            engine=engine, spec=spec, plan=plan, start=start, guidance=guidance, seed=0, key=key,
+            engine=engine, spec=spec, plan=plan, start=start, guidance=guidance, seed=0, keys=[key],
             condition=condition, mask=inputs.mask[one], known=None if start == "noise" else condition,
         )  # fmt: skip
         with torch.inference_mode():

@@ -114,6 +114,8 @@ class ModelSpec:
     """Native side of the square that the network fills, px."""
     sizes: tuple[int, ...] = ()
     """Other sides that it was trained for, px."""
+    shapes: tuple[tuple[int, int], ...] = ()
+    """Shapes (height, width) in px besides the square of side `size` that it fills as well, none of them larger."""
     cascade: tuple[int, ...] = ()
     """Sides (px, ascending) at which a hole is filled before `size`, each fill being the next one's prefill."""
     guidance_trained: bool = True
@@ -137,6 +139,11 @@ class ModelSpec:
             _whole(name, getattr(self, name), 1)
         for size in self.sizes:
             _whole("sizes", size, 1)
+        for shape in self.shapes:
+            if not isinstance(shape, tuple) or len(shape) != 2:
+                raise ValueError(f"shapes: expected pairs (height, width), got {shape!r}")
+            for each in shape:
+                _whole("shapes", each, 1, self.size)
         for size in self.cascade:
             _whole("cascade", size, 1, self.size)
         if self.cascade and self.feed != "prefill":
@@ -150,6 +157,11 @@ class ModelSpec:
         _choice("spacing", self.spacing, get_args(Spacing))
         _choice("mask_mode", self.mask_mode, get_args(MaskMode))
         _choice("guidance_trained", self.guidance_trained, (True, False))
+
+    @property
+    def all_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Shapes (height, width) of its pictures in px, the square first."""
+        return ((self.size, self.size), *self.shapes)
 
     @property
     def tokens(self) -> int:
@@ -182,7 +194,8 @@ def spec_from_json(values: object, where: str = "model.json") -> ModelSpec:
             for role, item in _mapping("files", values.pop("files", {})).items()
         }
         defaults = _build(Defaults, values.pop("defaults", None), "defaults: ")
-        sides = {name: tuple(values.pop(name, ())) for name in ("sizes", "cascade")}
+        sides: dict[str, Any] = {name: tuple(values.pop(name, ())) for name in ("sizes", "cascade")}
+        sides["shapes"] = tuple(map(tuple, values.pop("shapes", ())))
         spec: ModelSpec = _build(ModelSpec, {**values, **sides, "defaults": defaults, "files": files}, "")
         return spec
     except (TypeError, ValueError) as error:

@@ -1,0 +1,223 @@
+"""One photo's fill: its regions, a few at a time, each brought to the network and pasted back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from moebius.engines.base import Engine, FloatArray
+from moebius.imaging import Box, Photo, Region, feather_weight, plan_regions
+from moebius.pipeline.canvas import Picture
+from moebius.pipeline.frame import Frame, Mask, Shape, prepare
+from moebius.pipeline.region import RegionFill, Timer
+from moebius.pipeline.tiles import Refiner
+from moebius.sampling import SamplingPlan
+from moebius.settings import Settings
+from moebius.weights import ModelSpec
+
+SPARSE_SCALE = 2.0
+"""Photo pixels a model pixel from which on a sparse hole is refined by tiles, with strategy "crop" too."""
+REFINED_SCALE = 1.05
+"""Photo pixels a model pixel up to which the fill has the photo's own resolution."""
+_STRIP = 1 << 22
+"""Pixels of a fill that are pasted at a time."""
+
+Preview = Callable[[], Image.Image]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A network call done."""
+
+    region: int
+    """Number of regions that are finished."""
+    step: int
+    steps: int
+    """Network steps of the regions at hand, done and in all; of a fill by tiles, of its coarse part."""
+    fraction: float
+    """Part of the photo's work that is done, 0 to 1."""
+    preview: Preview
+
+
+@dataclass
+class Filling:
+    """A photo being filled: iterate over `run()`, then take `photo`.
+
+    Args:
+        original: never written to.
+        hole: (H, W), True = fill, grown already.
+        settings: complete.
+        plan: solver steps of a fill.
+        refining: solver steps of a refinement by tiles.
+        key: mixed into the noise.
+    """
+
+    engine: Engine
+    spec: ModelSpec
+    original: Photo
+    hole: Mask
+    settings: Settings
+    plan: SamplingPlan
+    refining: SamplingPlan
+    key: str
+    timer: Timer
+
+    def __post_init__(self) -> None:
+        official = self.settings.start == "official"
+        size = self.spec.size
+        shapes: Sequence[Shape] = ((size, size),) if official else self.spec.all_shapes
+        self._sides = (size,) if official else (*self.spec.cascade, size)
+        self.regions = plan_regions(
+            self.hole, shapes=shapes, context=self.settings.context, whole=self.settings.strategy == "whole"
+        )
+        self.photo = self.original.copy()
+
+    @property
+    def steps(self) -> int:
+        """Network steps of a region, over all the sides that the model fills it at."""
+        return len(self.plan) * len(self._sides)
+
+    def run(self) -> Iterator[Event]:
+        """Fill region after region, one event a network call."""
+        finished = 0
+        for group in self._groups():
+            began = time.perf_counter()
+            frames = [
+                prepare(self.original, region.box, self.hole[region.box.slices], region.shape)
+                for region in group
+            ]
+            self.timer.add("prepare", began)
+            finals = yield from self._coarse(group, frames, finished)
+            for region, frame, pixels in zip(group, frames, finals, strict=True):
+                if self._is_refined(region):
+                    yield from self._refine(region, frame, pixels, finished)
+                else:
+                    self._paste_frame(region, frame, pixels)
+                finished += 1
+
+    def _groups(self) -> Iterator[list[Region]]:
+        """Regions of one shape, as many as the engine takes at once."""
+        by_shape: dict[Shape, list[Region]] = {}
+        for region in self.regions:
+            by_shape.setdefault(region.shape, []).append(region)
+        for regions in by_shape.values():
+            for start in range(0, len(regions), self.engine.rows):
+                yield regions[start : start + self.engine.rows]
+
+    def _coarse(
+        self, group: list[Region], frames: list[Frame], finished: int
+    ) -> Generator[Event, None, list[FloatArray]]:
+        """Fill frames at the model's sizes, from the smallest to its own."""
+        leaky = None
+        if self.settings.start == "official":
+            seen = [np.zeros_like(self.hole[region.box.slices]) for region in group]
+            leaky = [
+                prepare(self.original, region.box, nothing, region.shape).filled
+                for region, nothing in zip(group, seen, strict=True)
+            ]
+        assert self.settings.start is not None and self.settings.guidance is not None
+        finals: list[FloatArray] = []
+        total = self.steps + (4 * self.steps if any(map(self._is_refined, group)) else 0)
+        for level, side in enumerate(self._sides):
+            sized = [
+                frame.at(_scaled(region.shape, side, self.spec.size))
+                for frame, region in zip(frames, group, strict=True)
+            ]
+            if finals:
+                sized = [frame.refilled(pixels) for frame, pixels in zip(sized, finals, strict=True)]
+            fill = RegionFill(
+                sized, engine=self.engine, spec=self.spec, plan=self.plan, start=self.settings.start,
+                guidance=self.settings.guidance, seed=self.settings.seed,
+                keys=[f"{self.key}/{region.index}/{side}" for region in group], timer=self.timer, leaky=leaky,
+            )  # fmt: skip
+            for state in fill.steps():
+                done = level * len(self.plan) + state.index + 1
+                fraction = (finished + len(group) * done / total) / len(self.regions)
+                yield Event(finished, done, self.steps, fraction, partial(_preview, fill, state.x0))
+            finals = fill.pixels()
+        return finals
+
+    def _is_refined(self, region: Region) -> bool:
+        """Whether a region's fill goes on to the photo's own resolution, by tiles."""
+        if self.settings.start == "official" or self.settings.strategy == "whole":
+            return False
+        least = REFINED_SCALE if self.settings.strategy == "tiles" else SPARSE_SCALE
+        return region.scale > least and (self.settings.strategy == "tiles" or region.sparse)
+
+    def _refine(
+        self, region: Region, frame: Frame, pixels: FloatArray, finished: int
+    ) -> Generator[Event, None, None]:
+        assert self.settings.guidance is not None
+        box, feather = region.box, self._feather(region)
+        height, width = frame.inner
+        coarse = Picture(pixels[:height, :width], (box.left, box.top, box.right, box.bottom))
+        refiner = Refiner(
+            self.engine, self.spec, self.refining, self.settings.guidance, self.settings.seed, self.timer
+        )
+        run = refiner.run(
+            self.original, self.hole, box, region.hole, coarse, scale=region.scale, reach=feather,
+            key=f"{self.key}/{region.index}", paste=partial(self._paste, region, feather),
+        )  # fmt: skip
+        for part, before in run:
+            fraction = (finished + 0.2 + 0.8 * part) / len(self.regions)
+            yield Event(finished, self.steps, self.steps, fraction, partial(_small, before, self.spec.size))
+
+    def _paste_frame(self, region: Region, frame: Frame, pixels: FloatArray) -> None:
+        """Bring a frame to the photo's resolution, where it has weight, and blend it in."""
+        feather = self._feather(region)
+        box, wanted = region.box, region.hole.expand(feather).intersection(region.box)
+        rows = max(1, _STRIP // wanted.width)
+        for top in range(wanted.top, wanted.bottom, rows):
+            strip = Box(wanted.left, top, wanted.right, min(wanted.bottom, top + rows))
+            inside = Box(
+                strip.left - box.left, strip.top - box.top, strip.right - box.left, strip.bottom - box.top
+            )
+            began = time.perf_counter()
+            rgb = frame.part(pixels, inside)
+            self.timer.add("blend", began)
+            self._paste(region, feather, strip, rgb)
+
+    def _paste(self, region: Region, feather: int, box: Box, rgb: FloatArray) -> None:
+        """Blend a part of a fill into the photo, fading out around the region's holes."""
+        began = time.perf_counter()
+        around = box.expand(feather).intersection(region.box)
+        weight = feather_weight(self.hole[around.slices], feather)
+        top, left = box.top - around.top, box.left - around.left
+        self.photo.blend_rgb(box, rgb, weight[top : top + box.height, left : left + box.width])
+        self.timer.add("blend", began)
+
+    def _feather(self, region: Region) -> int:
+        """The feather, but no wider than what the crop shows around the hole; a photo's own border is no limit."""
+        box, hole, (width, height) = region.box, region.hole, self.original.size
+        sides = (
+            (box.left, 0, hole.left - box.left),
+            (box.top, 0, hole.top - box.top),
+            (box.right, width, box.right - hole.right),
+            (box.bottom, height, box.bottom - hole.bottom),
+        )
+        room = min((room for edge, border, room in sides if edge != border), default=max(width, height))
+        return min(self.settings.feather, room)
+
+
+def _scaled(shape: Shape, side: int, size: int) -> Shape:
+    """A model's shape at another side of its square."""
+    return shape[0] * side // size, shape[1] * side // size
+
+
+def _preview(fill: RegionFill, x0: object) -> Image.Image:
+    return _image(fill.preview(x0))
+
+
+def _small(picture: Picture, size: int) -> Image.Image:
+    image = _image(picture.pixels)
+    image.thumbnail((size, size))
+    return image
+
+
+def _image(pixels: FloatArray) -> Image.Image:
+    return Image.fromarray(np.floor(pixels * 255 + 0.5).astype(np.uint8))
