@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -70,10 +70,13 @@ class Filling:
     def __post_init__(self) -> None:
         official = self.settings.start == "official"
         size = self.spec.size
-        shapes: Sequence[Shape] = ((size, size),) if official else self.spec.all_shapes
+        self._shapes = self.spec.shapes(size)[: 1 if official else None]
         self._sides = (size,) if official else (*self.spec.cascade, size)
         self.regions = plan_regions(
-            self.hole, shapes=shapes, context=self.settings.context, whole=self.settings.strategy == "whole"
+            self.hole,
+            shapes=self._shapes,
+            context=self.settings.context,
+            whole=self.settings.strategy == "whole",
         )
         self.photo = self.original.copy()
 
@@ -124,10 +127,7 @@ class Filling:
         finals: list[FloatArray] = []
         total = self.steps + (4 * self.steps if any(map(self._is_refined, group)) else 0)
         for level, side in enumerate(self._sides):
-            sized = [
-                frame.at(_scaled(region.shape, side, self.spec.size))
-                for frame, region in zip(frames, group, strict=True)
-            ]
+            sized = [frame.at(self._shape(region, side)) for frame, region in zip(frames, group, strict=True)]
             if finals:
                 sized = [frame.refilled(pixels) for frame, pixels in zip(sized, finals, strict=True)]
             fill = RegionFill(
@@ -141,6 +141,10 @@ class Filling:
                 yield Event(finished, done, self.steps, fraction, partial(_preview, fill, state.x0))
             finals = fill.pixels()
         return finals
+
+    def _shape(self, region: Region, side: int) -> Shape:
+        """The region's shape at another of the model's sides."""
+        return self.spec.shapes(side)[self._shapes.index(region.shape)]
 
     def _is_refined(self, region: Region) -> bool:
         """Whether a region's fill goes on to the photo's own resolution, by tiles."""
@@ -202,11 +206,6 @@ class Filling:
         )
         room = min((room for edge, border, room in sides if edge != border), default=max(width, height))
         return min(self.settings.feather, room)
-
-
-def _scaled(shape: Shape, side: int, size: int) -> Shape:
-    """A model's shape at another side of its square."""
-    return shape[0] * side // size, shape[1] * side // size
 
 
 def _preview(fill: RegionFill, x0: object) -> Image.Image:

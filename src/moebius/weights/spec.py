@@ -114,8 +114,8 @@ class ModelSpec:
     """Native side of the square that the network fills, px."""
     sizes: tuple[int, ...] = ()
     """Other sides that it was trained for, px."""
-    shapes: tuple[tuple[int, int], ...] = ()
-    """Shapes (height, width) in px besides the square of side `size` that it fills as well, none of them larger."""
+    aspects: tuple[float, ...] = ()
+    """Shorter over longer side of the rectangles that it fills besides the square, lying and standing; below 1."""
     cascade: tuple[int, ...] = ()
     """Sides (px, ascending) at which a hole is filled before `size`, each fill being the next one's prefill."""
     guidance_trained: bool = True
@@ -139,11 +139,8 @@ class ModelSpec:
             _whole(name, getattr(self, name), 1)
         for size in self.sizes:
             _whole("sizes", size, 1)
-        for shape in self.shapes:
-            if not isinstance(shape, tuple) or len(shape) != 2:
-                raise ValueError(f"shapes: expected pairs (height, width), got {shape!r}")
-            for each in shape:
-                _whole("shapes", each, 1, self.size)
+        for aspect in self.aspects:
+            _number("aspects", aspect, 0.05, 0.99)
         for size in self.cascade:
             _whole("cascade", size, 1, self.size)
         if self.cascade and self.feed != "prefill":
@@ -158,10 +155,14 @@ class ModelSpec:
         _choice("mask_mode", self.mask_mode, get_args(MaskMode))
         _choice("guidance_trained", self.guidance_trained, (True, False))
 
-    @property
-    def all_shapes(self) -> tuple[tuple[int, int], ...]:
-        """Shapes (height, width) of its pictures in px, the square first."""
-        return ((self.size, self.size), *self.shapes)
+    def shapes(self, side: int) -> tuple[tuple[int, int], ...]:
+        """(height, width) of its pictures of longer side `side` px: the square, then each aspect lying and standing.
+
+        The same place means the same aspect at every side.
+        """
+        unit = self.latent_factor * 4  # the network halves latents twice
+        shorter = [min(side, max(1, round(aspect * side / unit)) * unit) for aspect in self.aspects]
+        return ((side, side), *(shape for each in shorter for shape in ((each, side), (side, each))))
 
     @property
     def tokens(self) -> int:
@@ -194,8 +195,7 @@ def spec_from_json(values: object, where: str = "model.json") -> ModelSpec:
             for role, item in _mapping("files", values.pop("files", {})).items()
         }
         defaults = _build(Defaults, values.pop("defaults", None), "defaults: ")
-        sides: dict[str, Any] = {name: tuple(values.pop(name, ())) for name in ("sizes", "cascade")}
-        sides["shapes"] = tuple(map(tuple, values.pop("shapes", ())))
+        sides = {name: tuple(values.pop(name, ())) for name in ("sizes", "cascade", "aspects")}
         spec: ModelSpec = _build(ModelSpec, {**values, **sides, "defaults": defaults, "files": files}, "")
         return spec
     except (TypeError, ValueError) as error:
