@@ -111,6 +111,24 @@ def test_mask_of_another_size(inpaint: Any, work: Path, name: str, size: str) ->
         (["--engine", "tpu"], "'tpu' is not one of"),
         (["--nonsense"], "No such option"),
         (["one", "more"], "unexpected extra argument"),
+        (["--box", "1,2,3"], "box: expected four numbers x,y,w,h, got 3"),
+        (["--box", "0,0,-5,5"], "expected a width and height above 0, got -5 x 5"),
+        (["--box", "96,0,5,5"], "wholly outside the photo of 96 x 80"),
+        (["--polygon", "1,2,3,4,5"], "three or more points x1,y1,x2,y2,..., got 5 numbers"),
+        (["--circle", "5,5"], "three numbers x,y,r, got 2"),
+        (["--key", "pink"], "expected a colour such as #ff00ff, got 'pink'"),
+        (["--key-in", "photo.png"], "--key-in: expected a colour in --key"),
+        (["--key", "#fff", "--key-in", "nowhere.png"], "nowhere.png: no such file"),
+        (["--mask-from", "beta"], "'beta' is not"),
+        (["--mask-from", "alpha"], "expected a photo with transparency, got RGB without"),
+        (["--differs-from", "nowhere.png"], "nowhere.png: no such file"),
+        (["--differs-from", "-"], "--differs-from: expected a file, got standard input"),
+        (["--category", "dog"], "--category: expected an annotation file, got mask images"),
+        (["--mask", "nowhere.png"], "mask nowhere.png: no such file"),
+        (["--mask", "-", "--keep", "-"], "at most one input from standard input, got 2"),
+        (["--keep", "nowhere.png"], "mask nowhere.png: no such file"),
+        (["--drop-specks", "-1"], "drop_specks: expected 0 or more pixels, got -1"),
+        (["--close-gaps", "600"], "close_gaps: expected 0 to 512, got 600"),
     ],
 )
 def test_wrong_settings(inpaint: Any, work: Path, options: list[str], told: str) -> None:
@@ -121,8 +139,33 @@ def test_wrong_settings(inpaint: Any, work: Path, options: list[str], told: str)
 
 def test_wrong_commands(moebius: Any) -> None:
     assert_refused(moebius("paint"), 2, "No such command 'paint'")
-    assert_refused(moebius("inpaint", "photo.png"), 2, "Missing argument 'MASK'")
+    assert_refused(moebius("inpaint", "photo.png"), 2, "Missing option '-o'")
+    assert_refused(moebius("inpaint", "-o", "clean.png"), 2, "Missing argument 'PHOTO'")
     assert_refused(moebius("inpaint", "photo.png", "mask.png"), 2, "Missing option '-o'")
+
+
+@pytest.mark.parametrize("command", [["inpaint"], ["mask", "make"], ["mask", "preview"]])
+def test_no_mask_at_all(moebius: Any, work: Path, command: list[str]) -> None:
+    told = "expected a mask file, --box, --polygon, --circle, --mask-from alpha, --key or --differs-from, got none"
+    assert_refused(moebius(*command, "photo.png", "-o", "out.png"), MASK, told)
+    assert not Path("out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"hello": 1}, "expected COCO (images, annotations) or LabelMe (shapes) JSON, got other JSON"),
+        ({"shapes": [], "imagePath": "else.png"}, "expected annotations of photo.png, got those of else.png"),
+        ({"shapes": [], "imageWidth": 9, "imageHeight": 8}, "got 9 x 8 for a photo of 96 x 80"),
+        ({"images": [], "annotations": []}, "expected one entry for photo.png, got 0"),
+        ({"shapes": [{"label": "cat", "points": []}]}, "a label out of cat, got 'dog'"),
+    ],
+)
+def test_bad_annotations(inpaint: Any, work: Path, values: Any, told: str) -> None:
+    Path("größe.json").write_text(json.dumps(values))
+    options = ["--category", "dog"] if values.get("shapes") else []
+    assert_refused(inpaint(*options, mask="größe.json"), MASK, told)
+    assert not Path("clean.png").exists()
 
 
 def test_existing_output_stays(inpaint: Any, work: Path) -> None:

@@ -104,13 +104,52 @@ def test_empty_mask_copies_the_photo(inpaint: Any, work: Path) -> None:
     ]
 
 
-def test_white_mask_is_allowed(inpaint: Any, work: Path) -> None:
+def test_white_mask_is_asked_about(inpaint: Any, work: Path) -> None:
     Image.fromarray(np.full((80, 96), 255, np.uint8)).save("mask.png")
     done = inpaint()
+    assert done.code == 2 and len(done.lines) == 1 and not Path("clean.png").exists()
+    assert "the mask covers 100% of the photo: white means fill; give --invert" in done.err
+    done = inpaint("--yes")
     assert done.code == 0 and pixels("clean.png").shape == (80, 96, 3)
     assert len(done.lines) == 1 and "warning: the mask covers the whole photo" in done.err
     assert inpaint("--invert", output="copy.png").lines[0].startswith("moebius: warning: the mask is empty")
     assert np.array_equal(pixels("copy.png"), pixels("photo.png"))
+
+
+def test_inverted_and_still_large(inpaint: Any, work: Path) -> None:
+    done = inpaint("--invert")
+    assert done.code == 2 and done.err.endswith("of the photo: give --yes to fill that much\n")
+    assert inpaint("--invert", "--yes").code == 0
+
+
+def test_without_a_mask_file(inpaint: Any, moebius: Any, work: Path, tiny_prefill: Path) -> None:
+    """A box says the same as a mask file with that box in it."""
+    box = np.zeros((80, 96), np.uint8)
+    box[20:40, 30:50] = 255
+    Image.fromarray(box).save("mask.png")
+    assert inpaint(output="by_mask.png").code == 0
+    done = moebius("inpaint", "photo.png", "--box", "30,25%,20,20", "-o", "by_box.png", "--model", tiny_prefill,
+                   "--device", "cpu")  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    assert Path("by_box.png").read_bytes() == Path("by_mask.png").read_bytes()
+
+
+def test_what_was_erased_comes_back_opaque(moebius: Any, work: Path, tiny_prefill: Path) -> None:
+    """What is under the transparent pixels is not read, and what is not near them stays."""
+    done = []
+    for seed in (1, 2):
+        erased = picture(96, 80, channels=4)
+        erased[..., 3] = 255
+        erased[20:40, 30:50] = np.random.default_rng(seed).integers(0, 256, (20, 20, 4)) * [1, 1, 1, 0]
+        Image.fromarray(erased, "RGBA").save("erased.png")
+        outcome = moebius("inpaint", "erased.png", "--mask-from", "alpha", "-o", f"{seed}.png", "--model",
+                          tiny_prefill, "--device", "cpu")  # fmt: skip
+        assert (outcome.code, outcome.err) == (0, "")
+        filled = read_photo(f"{seed}.png")
+        assert filled.alpha is not None and (filled.alpha == 255).all()
+        assert np.array_equal(filled.pixels[:, 70:], erased[:, 70:, :3])
+        done.append(Path(f"{seed}.png").read_bytes())
+    assert done[0] == done[1]
 
 
 def test_warnings_are_told_once_a_call(inpaint: Any, work: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +25,23 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_appears_only_when_finished(tmp_path: Path) -> None:
+@pytest.fixture(params=["unnamed", "named", "no links to unnamed"])
+def temporary(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The ways in which a file that is being written is kept out of sight."""
+    if request.param == "named":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    elif not hasattr(os, "O_TMPFILE"):
+        pytest.skip("this system has no unnamed files")
+    elif request.param == "no links to unnamed":
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    return str(request.param)
+
+
+def test_appears_only_when_finished(tmp_path: Path, temporary: str) -> None:
     path = tmp_path / "a.bin"
     with atomic_file(path) as file:
         file.write(b"half")
@@ -34,7 +53,7 @@ def test_appears_only_when_finished(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("half way"), KeyboardInterrupt(), GeneratorExit()])
 @pytest.mark.parametrize("existed", [False, True])
-def test_killed_half_way(error: BaseException, existed: bool, tmp_path: Path) -> None:
+def test_killed_half_way(error: BaseException, existed: bool, tmp_path: Path, temporary: str) -> None:
     path = tmp_path / "a.bin"
     if existed:
         path.write_bytes(b"before")
@@ -73,7 +92,28 @@ def test_disk_is_full(function: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (names(tmp_path), path.read_bytes()) == (["a.png"], b"before")
 
 
+def test_a_process_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
+    """Where files can be without a name until they are finished."""
+    with atomic_file(tmp_path / "probe") as file:
+        file.write(b"x")
+        if names(tmp_path):
+            pytest.skip("no unnamed files here")
+    (tmp_path / "a.bin").write_bytes(b"before")
+    code = """
+import os, signal, sys
+from moebius.imaging import atomic_file
+with atomic_file(sys.argv[1], overwrite=True) as file:
+    file.write(b"half" * 100_000)
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.bin"], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert names(tmp_path) == ["a.bin", "probe"] and (tmp_path / "a.bin").read_bytes() == b"before"
+
+
 def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
     opened = Path.open
 
     def refuse(self: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
@@ -106,7 +146,7 @@ def test_places_where_no_file_can_be(tmp_path: Path) -> None:
     assert Path(os.devnull).is_char_device()
 
 
-def test_existing_file_needs_overwrite(tmp_path: Path) -> None:
+def test_existing_file_needs_overwrite(tmp_path: Path, temporary: str) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"before")
     with pytest.raises(OutputError, match="exists already"):
@@ -124,10 +164,11 @@ def test_file_that_appears_meanwhile_is_not_replaced(
     """Except on file systems without hard links, where nothing can be done about it."""
     if not links:
 
-        def refuse(*_: object) -> None:
+        def refuse(*_: object, **__: object) -> None:
             raise OSError(errno.EPERM, "Operation not permitted")
 
         monkeypatch.setattr(Path, "hardlink_to", refuse)
+        monkeypatch.setattr(os, "link", refuse)
     path = tmp_path / "a.bin"
 
     def race() -> None:
@@ -145,7 +186,7 @@ def test_file_that_appears_meanwhile_is_not_replaced(
     assert names(tmp_path) == ["a.bin"]
 
 
-def test_permissions_and_links_stay(tmp_path: Path) -> None:
+def test_permissions_and_links_stay(tmp_path: Path, temporary: str) -> None:
     real, link = tmp_path / "real.png", tmp_path / "link.png"
     real.write_bytes(b"before")
     real.chmod(0o640)

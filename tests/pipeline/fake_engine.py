@@ -13,7 +13,7 @@ Floats = NDArray[np.float32]
 class FakeEngine:
     """Latents are the means of 8 x 8 pixels (and their mean as fourth channel); the answer is 0.1 x."""
 
-    name, device, dtype, rows = "fake", "cpu", "float32", 8
+    name, device, dtype, rows, calls = "fake", "cpu", "float32", 8, 1
 
     def __init__(self) -> None:
         self.timesteps: list[int] = []

@@ -61,7 +61,7 @@ def test_what_waits_together_goes_in_together() -> None:
     with Lane(engine) as lane:
         answers = ask_together(lane, engine, pictures)
     assert engine.rows_seen == [1, 7, 4]  # 1 + 2 + 3 leave no room for 4 in 8 rows, but for another 1
-    assert (lane.calls, lane.rows_total) == (3, 12) and lane.busy > 0
+    assert (lane.calls_made, lane.rows_made) == (3, 12) and lane.busy > 0
     for each, answer in zip(pictures, answers, strict=True):
         assert np.array_equal(answer, FakeEngine().encode(each))
 
@@ -103,6 +103,28 @@ def test_steps_of_another_time_are_not_mixed() -> None:
         for t, call in enumerate(calls, 1):
             assert np.array_equal(call.result(), np.float32(0.1) * x * t)
     assert set(engine.timesteps) == set(range(1, 40))
+
+
+def test_engines_that_take_several_calls_get_them() -> None:
+    class Meeting(FakeEngine):
+        """Each call waits until another is there."""
+
+        calls = 2
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.both = threading.Barrier(2)
+
+        def encode(self, image: Floats) -> Floats:
+            self.both.wait(10)
+            return super().encode(image)
+
+    pictures = [*pictures_of(1, side=16), *pictures_of(1, side=24)]
+    with Lane(Meeting()) as lane, ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lane.encode, pictures))
+        for each, answer in zip(pictures, answers, strict=True):
+            assert np.array_equal(answer, FakeEngine().encode(each))
+    assert lane.calls_made == 2 and lane.busy > 0
 
 
 def test_a_closed_lane_says_so() -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from moebius import settings as defaults
-from moebius.errors import InputError, OutputError
+from moebius.cli.mask_options import check_inputs, check_place, mask_options, read_photo_and_mask
 
 if TYPE_CHECKING:
     from moebius.pipeline import Moebius, Result
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Take something out of a photo, or fill a hole in it.")
 @click.argument("photo")
-@click.argument("mask")
+@click.argument("mask", required=False)
 @click.option("-o", "--output", required=True, help="Where the picture goes; - writes it to standard output.")
 @click.option(
     "--model", default=defaults.DEFAULT_MODEL, show_default=True, help="A model's name, or a model folder."
@@ -48,8 +47,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Crop side / hole side.",
 )
-@click.option("--invert", is_flag=True, help="The mask is black where it should be filled.")
-@click.option("--fit-mask", is_flag=True, help="Resize a mask that has another size than the photo.")
+@click.option(
+    "--strategy",
+    type=click.Choice(defaults.STRATEGIES),
+    default=defaults.Settings.strategy,
+    show_default=True,
+    help="How a large hole meets the network; tiles: slower, at the photo's own resolution.",
+)
+@mask_options
 @click.option("--engine", type=click.Choice(defaults.ENGINES), default="auto", show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16.")
@@ -64,29 +69,31 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON report.")
 def inpaint(
-    photo: str, mask: str, output: str, model: str, engine: str, device: str, dtype: str, format_: str | None,
+    photo: str, mask: str | None, output: str, model: str, engine: str, device: str, dtype: str, format_: str | None,
     quality: int | None, overwrite: bool, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Take out of PHOTO what is white in MASK, and write the picture to OUTPUT.
 
-    PHOTO and MASK are image files of the same size; one of them may be - for standard input. The picture
+    MASK is an image of the photo's size, or annotations (COCO or LabelMe JSON). Instead, or with it, --box and the
+    other options below say what is filled: the union of all. One file may be - for standard input. The picture
     comes back at the photo's own size and in its own format; pixels beyond the feather stay as they were.
     """
-    defaults.Settings(**options)  # wrong settings are told before anything is loaded
-    _check_places(photo, mask, output, overwrite, as_json)
+    known = {field.name for field in fields(defaults.Settings)}
+    defaults.Settings(
+        **{name: value for name, value in options.items() if name in known}
+    )  # before anything is loaded
+    check_inputs(photo, mask, options)
+    check_place(output, overwrite, as_json)
     from moebius.cli.progress import transfer_bar
-    from moebius.imaging import check_output, check_path, read_mask, read_photo
+    from moebius.imaging import check_output, check_path
     from moebius.pipeline import Moebius
     from moebius.weights import open_model
 
     target: Path | BinaryIO = sys.stdout.buffer if output == "-" else Path(output)
     if isinstance(target, Path):
         check_path(target, overwrite)
-    picture = read_photo(_source(photo))
+    picture, hole = read_photo_and_mask(photo, mask, options, grow=options["grow"])
     check_output(picture, target, format=format_, overwrite=overwrite)
-    hole = read_mask(
-        _source(mask), size=picture.size, invert=options.pop("invert"), fit=options.pop("fit_mask")
-    )
     with transfer_bar() as bar:
         open_model(model, progress=bar)
     with transfer_bar() as progress:
@@ -116,23 +123,3 @@ def _run(model: Moebius, photo: Any, mask: Any, options: dict[str, Any]) -> Resu
             result = event.result
     assert result is not None
     return result
-
-
-def _check_places(photo: str, mask: str, output: str, overwrite: bool, as_json: bool) -> None:
-    """What the places alone tell, before numpy and the rest are loaded."""
-    if photo == "-" and mask == "-":
-        raise InputError("photo and mask: expected at most one of them from standard input, got both")
-    if output != "-":
-        place = Path(output)
-        if place.is_file() and not overwrite:
-            raise OutputError(f"{output} exists already: give --overwrite to replace it")
-        if place.parent.is_dir() and not os.access(place.parent, os.W_OK):
-            raise OutputError(f"{output}: expected a folder that can be written to, got {place.parent}")
-    elif as_json:
-        raise OutputError("--json and -o - both write to standard output: expected one of them")
-    elif sys.stdout.isatty():
-        raise OutputError("-o -: expected standard output to be a file or a pipe, got a terminal")
-
-
-def _source(name: str) -> str | BinaryIO:
-    return io.BytesIO(sys.stdin.buffer.read()) if name == "-" else name

@@ -34,6 +34,9 @@ class Engine(Protocol):
     rows: int
     """Rows that a call may have and still give each the bits that it would get alone; 1 where nobody is sure."""
 
+    calls: int
+    """Calls from different threads at a time that it takes, and that are worth having."""
+
     def array(self, values: FloatArray) -> Array:
         """A numpy array as one of the engine's own, on its device, float32."""
 

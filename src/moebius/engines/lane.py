@@ -5,7 +5,8 @@
         # any number of threads may use `model` now
 
 Each thread waits for its own answer. Whatever is waiting when the engine gets free, of the same kind and shape as the
-call that came first, goes in together, up to `rows` rows; nothing is delayed to gather more.
+call that came first, goes in together, up to `rows` rows; nothing is delayed to gather more. An engine that does better
+with several calls at a time gets as many (`Engine.calls`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -45,7 +47,7 @@ class Lane:
     """An engine (see `Engine`) that may be called from any thread.
 
     Args:
-        engine: what does the work, in a thread of the lane's own.
+        engine: what does the work, in threads of the lane's own.
         rows: most rows of one network call; the engine's own number by default, up to which rows do not influence
             one another. With more, every call is filled up to exactly this many, because the last bits of a row may
             depend on the number of rows: pictures then depend on `rows`, but still on nothing that happens beside them.
@@ -58,20 +60,24 @@ class Lane:
         if rows is not None and rows < 1:
             raise ValueError(f"expected rows >= 1, got {rows}")
         self.name, self.device, self.dtype = engine.name, engine.device, engine.dtype
+        self.calls = engine.calls
         self.rows = engine.rows if rows is None else rows
         self.busy = 0.0
-        """Seconds in which the engine was computing."""
-        self.calls = 0
-        """Network calls made."""
-        self.rows_total = 0
-        """Rows in them, without those that only fill up."""
+        """Seconds in which the engine was computing, with one call or several."""
+        self.calls_made = self.rows_made = 0
+        """Network calls, and rows in them without those that only fill up."""
         self._engine = engine
         self._fill_up = self.rows > engine.rows
         self._waiting: deque[_Call] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._serve, name="moebius lane", daemon=True)
-        self._thread.start()
+        self._running, self._since = 0, 0.0
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"moebius lane {number}", daemon=True)
+            for number in range(engine.calls)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def __enter__(self) -> Self:
         return self
@@ -82,11 +88,12 @@ class Lane:
         self.close()
 
     def close(self) -> None:
-        """Answer what is waiting, and end the lane's thread. Later calls raise `MoebiusError`."""
+        """Answer what is waiting, and end the lane's threads. Later calls raise `MoebiusError`."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def array(self, values: FloatArray) -> Array:
         return self._engine.array(values)
@@ -162,20 +169,34 @@ class Lane:
         outputs = []
         for start in range(0, total, self.rows):
             rows = [self._filled_up(each[start : start + self.rows]) for each in inputs]
-            began = time.perf_counter()
-            if name == "predict":
-                output = self._engine.predict(rows[0], timestep, rows[1], rows[2], guidance)
-            else:
-                output = getattr(self._engine, name)(rows[0])
-            self.busy += time.perf_counter() - began
-            self.calls += 1
+            with self._counted(min(self.rows, total - start)):
+                if name == "predict":
+                    output = self._engine.predict(rows[0], timestep, rows[1], rows[2], guidance)
+                else:
+                    output = getattr(self._engine, name)(rows[0])
             outputs.append(output[: min(self.rows, total - start)])
-        self.rows_total += total
         answer = self._joined(outputs)
         start = 0
         for call in group:
             call.answer = answer[start : start + call.rows]
             start += call.rows
+
+    @contextmanager
+    def _counted(self, rows: int) -> Iterator[None]:
+        """Around a network call."""
+        with self._changed:
+            if not self._running:
+                self._since = time.perf_counter()
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                if not self._running:
+                    self.busy += time.perf_counter() - self._since
+                self.calls_made += 1
+                self.rows_made += rows
 
     def _joined(self, parts: Sequence[Array]) -> Array:
         if len(parts) == 1:

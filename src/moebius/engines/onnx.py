@@ -41,6 +41,9 @@ class OnnxEngine:
     rows = 1
     """Some matrix products of a single row take another path than those of several: the last bits differ."""
 
+    calls = 2
+    """While one call is between two operators, or in one that does not divide, another can use the threads."""
+
     def __init__(self, spec: ModelSpec, folder: Path, *, threads: int | None = None):
         import onnxruntime as ort
 

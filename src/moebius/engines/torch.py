@@ -37,6 +37,7 @@ class TorchEngine:
     name = "torch"
     rows = 1
     """Convolution libraries choose algorithms by batch size, and those differ in the last bits."""
+    calls = 1
 
     def __init__(self, spec: ModelSpec, folder: Path, *, device: str = "auto", dtype: str = "auto"):
         where = choose_device(device)

@@ -221,7 +221,8 @@ class NoDenoiser:
 
     def __init__(self, engine: Engine):
         self._engine = engine
-        self.name, self.device, self.dtype, self.rows = engine.name, engine.device, engine.dtype, engine.rows
+        self.name, self.device, self.dtype = engine.name, engine.device, engine.dtype
+        self.rows, self.calls = engine.rows, engine.calls
 
     def array(self, values: FloatArray) -> Array:
         return self._engine.array(values)

@@ -7,19 +7,27 @@
       atomic.py               files that appear whole or not at all
     photo.py, colour.py     a photo in memory, in its own colours; crops of it as RGB, and blending into it
     mask.py                 masks of any kind, grown, and on the latent grid
+      mask_sources.py         all places that a mask can come from, together
+      mask_shapes.py, mask_pixels.py    rectangles, polygons, circles; alpha, a colour, a difference
+      annotations.py          COCO and LabelMe files
+      mask_cleaning.py, mask_preview.py    holes, specks and gaps; a mask painted over its photo
     components.py, distance.py    what connects, and how far away
-    regions.py, box.py      where to fill: square crops with context
+    regions.py, box.py      where to fill: crops with context, in the model's shapes
     prefill.py, tone.py, blend.py, resample.py    before, after and around the network
 
 A mask is True where it is to be filled. What lies under it is never read by anything here that makes pixels.
 """
 
+from moebius.imaging.annotations import read_annotations
 from moebius.imaging.atomic import atomic_file, check_path
 from moebius.imaging.blend import feather_weight
 from moebius.imaging.box import Box, bounding_box
 from moebius.imaging.components import connected_boxes
 from moebius.imaging.distance import distance_outside
 from moebius.imaging.mask import default_growth, grow_mask, grow_objects, mask_to_latent, read_mask
+from moebius.imaging.mask_cleaning import close_gaps, drop_specks, fill_holes
+from moebius.imaging.mask_preview import preview_mask
+from moebius.imaging.mask_sources import MaskSources
 from moebius.imaging.metadata import Metadata
 from moebius.imaging.photo import Photo
 from moebius.imaging.prefill import push_pull
@@ -31,6 +39,7 @@ from moebius.imaging.writer import check_output, write_photo
 
 __all__ = [
     "Box",
+    "MaskSources",
     "Metadata",
     "Photo",
     "Region",
@@ -38,16 +47,21 @@ __all__ = [
     "bounding_box",
     "check_output",
     "check_path",
+    "close_gaps",
     "connected_boxes",
     "default_growth",
     "distance_outside",
+    "drop_specks",
     "feather_weight",
+    "fill_holes",
     "grow_mask",
     "grow_objects",
     "mask_to_latent",
     "match_tone",
     "plan_regions",
+    "preview_mask",
     "push_pull",
+    "read_annotations",
     "read_mask",
     "read_photo",
     "resample",

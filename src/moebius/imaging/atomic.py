@@ -1,9 +1,14 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all.
+
+Where the system can (Linux, on most file systems) a file that is being written has no name, so that nothing is left of
+it even if the process is killed. Elsewhere it is called `.moebius-*.part`, and a kill leaves it behind.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,13 +38,18 @@ def atomic_file(path: str | Path, overwrite: bool = False) -> Iterator[BinaryIO]
     temporary = target.with_name(f".moebius-{secrets.token_hex(8)}.part")
     try:
         mode = target.stat().st_mode & 0o7777 if target.exists() else None
+        unnamed = _open_unnamed(target.parent)
         # "x" and not tempfile: a new file gets the permissions that the person's umask says.
-        with temporary.open("x+b") as file:
+        with unnamed or temporary.open("x+b") as file:
             if mode is not None:
-                temporary.chmod(mode)
+                os.chmod(file.fileno() if unnamed else temporary, mode)  # noqa: PTH101
             yield file
             file.flush()
             os.fsync(file.fileno())
+            if unnamed and _appear(file, target, overwrite):
+                return
+            if unnamed:
+                _copy(file, temporary)
         _move(temporary, target, overwrite)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -70,6 +80,47 @@ def check_path(path: str | Path, overwrite: bool = False) -> Path:
     if exists and not overwrite:
         raise OutputError(f"{path}: exists already (and overwriting was not asked for)")
     return target
+
+
+def _open_unnamed(folder: Path) -> BinaryIO | None:
+    """A file that has no name yet; None where there is no such thing."""
+    if not hasattr(os, "O_TMPFILE") or not Path("/proc/self/fd").is_dir():
+        return None
+    try:
+        return os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666), "w+b")
+    except OSError:  # not on this file system, or not in this folder, which the named file will tell of
+        return None
+
+
+def _appear(file: BinaryIO, target: Path, overwrite: bool) -> bool:
+    """Give an unnamed file its name; false if the system refuses."""
+    descriptor = file.fileno()
+    source = f"/proc/self/fd/{descriptor}"  # a link, which is followed only when `src_dir_fd` is given, whatever it is
+    spare = target.with_name(f".moebius-{secrets.token_hex(8)}.part")
+    try:
+        os.link(source, target, src_dir_fd=descriptor)
+    except FileExistsError:
+        if not overwrite:
+            raise
+        os.link(source, spare, src_dir_fd=descriptor)
+        try:
+            spare.replace(target)
+        except BaseException:
+            spare.unlink()
+            raise
+    except OSError:
+        return False
+    return True
+
+
+def _copy(file: BinaryIO, path: Path) -> None:
+    """An unnamed file's content and permissions under a name."""
+    with path.open("x+b") as copy:
+        path.chmod(os.fstat(file.fileno()).st_mode & 0o7777)
+        file.seek(0)
+        shutil.copyfileobj(file, copy)
+        copy.flush()
+        os.fsync(copy.fileno())
 
 
 def _move(temporary: Path, target: Path, overwrite: bool) -> None:

@@ -6,6 +6,8 @@ There are far fewer runs than pixels, and every step works on all of them at onc
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,43 @@ from moebius.imaging.arrays import Mask
 from moebius.imaging.box import Box
 
 Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Runs of True pixels in reading order, and which piece each belongs to. All arrays are (n,)."""
+
+    rows: Indices
+    starts: Indices
+    ends: Indices
+    """Half-open: the run holds the columns starts <= x < ends."""
+    pieces: Indices
+    """Index of the piece's first run, which names the piece."""
+
+    def areas(self) -> Indices:
+        """Pixels of each run's whole piece."""
+        lengths = (self.ends - self.starts).astype(np.float64)
+        areas = np.bincount(self.pieces, weights=lengths, minlength=len(self.rows))
+        return areas[self.pieces].astype(np.int64)
+
+    def paint(self, chosen: NDArray[np.bool_], shape: tuple[int, int]) -> Mask:
+        """A mask (H, W) that is True in the chosen (n,) runs only."""
+        toggles = np.zeros((shape[0], shape[1] + 1), dtype=np.uint8)
+        toggles[self.rows[chosen], self.starts[chosen]] ^= 1
+        toggles[self.rows[chosen], self.ends[chosen]] ^= 1
+        np.bitwise_xor.accumulate(toggles, axis=1, out=toggles)
+        return toggles[:, :-1].view(np.bool_)
+
+
+def connected_runs(mask: Mask, *, corners: bool = True) -> Runs:
+    """The runs of mask (H, W) and the pieces they form.
+
+    Args:
+        corners: whether pixels that touch at a corner only are connected (8-connected) or not (4-connected).
+    """
+    rows, starts, ends = _runs(mask)
+    pairs = _touching(rows, starts, ends, stride=mask.shape[1] + 2, corners=corners)
+    return Runs(rows, starts, ends, _join(len(rows), *pairs))
 
 
 def connected_boxes(mask: Mask) -> list[Box]:
@@ -47,14 +86,19 @@ def _runs(mask: Mask) -> tuple[Indices, Indices, Indices]:
     return rows, starts, edges[1::2] - rows * (width + 1)
 
 
-def _touching(rows: Indices, starts: Indices, ends: Indices, stride: int) -> tuple[Indices, Indices]:
+def _touching(
+    rows: Indices, starts: Indices, ends: Indices, stride: int, corners: bool = True
+) -> tuple[Indices, Indices]:
     """Pairs of runs in neighbouring rows that touch at a side or a corner, as two arrays of run indices.
 
     The runs below run i that touch it are consecutive: from the first that ends at or after i's start, to the
-    last that starts at or before i's end. `stride` > W + 1 makes (row, column) one sortable number.
+    last that starts at or before i's end; without corners, after and before. `stride` > W + 1 makes (row, column)
+    one sortable number.
     """
-    first = np.searchsorted(rows * stride + ends, (rows + 1) * stride + starts, side="left")
-    last = np.searchsorted(rows * stride + starts, (rows + 1) * stride + ends, side="right")
+    first = np.searchsorted(
+        rows * stride + ends, (rows + 1) * stride + starts, "left" if corners else "right"
+    )
+    last = np.searchsorted(rows * stride + starts, (rows + 1) * stride + ends, "right" if corners else "left")
     count = last - first
     upper = np.repeat(np.arange(len(rows)), count)
     offset = np.arange(len(upper)) - np.repeat(np.cumsum(count) - count, count)
