@@ -34,9 +34,12 @@ ALONE = {"networks": {"networks"}, "errors": set(), "_version": set()}
 BASE = {"numpy", "PIL", "onnxruntime", "safetensors", "huggingface_hub", "rich", "click", "certifi"}
 """What the base installation has (certifi: only where it happens to be)."""
 NEVER_TORCH = ("_version", "errors", "settings", "imaging", "sampling", "cli")
-HEAVY_INSIDE = {"torch", "diffusers", "onnx", "onnxscript", "cv2", "skimage", "torchvision", "transformers"}
+HEAVY_INSIDE = {
+    "torch", "diffusers", "onnx", "onnxscript", "cv2", "skimage", "torchvision", "transformers",
+    "fsspec", "pyarrow", "ray",
+}  # fmt: skip
 """Not in the base installation: rooms that it needs may import these inside functions only."""
-BASE_ROOMS = (*NEVER_TORCH, "weights", "engines", "pipeline")
+BASE_ROOMS = (*NEVER_TORCH, "weights", "engines", "pipeline", "batch")
 NEEDS_TORCH = {PACKAGE / "engines" / "torch.py", PACKAGE / "engines" / "networks.py"}
 """Modules of the base's rooms that are themselves imported inside functions only."""
 

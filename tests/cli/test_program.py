@@ -19,7 +19,8 @@ sys.modules["torch"] = sys.modules["diffusers"] = None  # importing them fails, 
 LIGHT = """
 import sys
 from moebius.cli import main
-for arguments in ([], ["--help"], ["--version"], ["inpaint", "--help"], ["models", "--help"], ["doctor", "-h"]):
+commands = ["inpaint", "batch", "mask", "models", "doctor"]
+for arguments in ([], ["--help"], ["--version"], ["mask", "make", "-h"], *([name, "--help"] for name in commands)):
     main(arguments)
 import moebius
 heavy = {"torch", "numpy", "onnxruntime", "PIL", "rich", "huggingface_hub", "safetensors", "diffusers"}

@@ -23,7 +23,7 @@ def test_memory_around_a_small_object() -> None:
     mask = np.zeros((3000, 4000), dtype=bool)
     mask[1500:1600, 2000:2200] = True
     tracemalloc.start()
-    grown = grow_mask(mask, default_growth(plan_regions(mask, shapes=[(512, 512)], context=2)[0].hole))
+    grown = grow_mask(mask, default_growth(200, 100, 20_000))
     (region,) = plan_regions(grown, shapes=[(512, 512)], context=2)
     part = grown[region.box.slices]
     photo.blend_rgb(region.box, push_pull(photo.crop_rgb(region.box), part), feather_weight(part, 6))

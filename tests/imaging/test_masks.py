@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from made_files import encoded, exif, noise, random_mask
 from PIL import Image, ImageOps
 from scipy import ndimage
+from skimage.measure import label
 
 from moebius.errors import MaskError
-from moebius.imaging import Box, default_growth, grow_mask, mask_to_latent, read_mask, resize_mask
+from moebius.imaging import default_growth, grow_mask, grow_objects, mask_to_latent, read_mask, resize_mask
 from moebius.imaging.arrays import Mask
 
 HEIGHT, WIDTH = 40, 60
@@ -207,7 +208,31 @@ def test_growing_is_dilation_by_a_disk(mask: Mask, pixels: int) -> None:
     ("longer", "expected"), [(1, 4), (160, 4), (200, 5), (1000, 25), (1920, 48), (9000, 48)]
 )
 def test_default_growth(longer: int, expected: int) -> None:
-    assert default_growth(Box(0, 0, longer, 1)) == default_growth(Box(5, 5, 6, 5 + longer)) == expected
+    shorter = -(-longer // 4)
+    assert default_growth(longer, shorter, longer * shorter) == expected
+    assert default_growth(shorter, longer, longer * shorter) == expected
+    assert default_growth(longer, longer, longer * longer) == expected
+
+
+def test_scratches_grow_by_their_width_more_than_by_their_length() -> None:
+    assert default_growth(2000, 2000, 10_000) == 5
+    scratch = np.zeros((300, 1200), bool)
+    scratch[100:102, 100:1100] = scratch[200:290, 20:110] = True
+    grown = grow_objects(scratch, None)
+    assert grown[98:104, 600].tolist() == [True] * 6 and not grown[95, 600] and not grown[106, 600]
+    assert np.array_equal(grown[150:], grow_mask(scratch, 4)[150:])
+
+
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.3, 1.0])
+def test_objects_grow_one_by_one(density: float) -> None:
+    mask = np.random.default_rng(3).random((60, 90)) < density
+    mask[10:40, 10:40] |= density > 0
+    expected = mask.copy()
+    for piece in range(1, int((labels := label(mask, connectivity=2)).max()) + 1):
+        rows, columns = np.nonzero(labels == piece)
+        growth = default_growth(int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1, len(rows))
+        expected |= grow_mask(labels == piece, growth)
+    assert np.array_equal(grow_objects(mask, None), expected)
 
 
 @given(st.integers(0, 63), st.integers(0, 63))

@@ -14,6 +14,8 @@ from moebius.errors import MoebiusError
 
 COMMANDS = {
     "inpaint": "Take something out of a photo, or fill a hole in it.",
+    "mask": "Make a mask, or look at what it will do.",
+    "batch": "Fill folders of photos; can be stopped and gone on with.",
     "evaluate": "Measure quality: one report, beside other methods.",
     "study": "Vary one thing of a model, and measure what it does.",
     "train": "Train a network by a recipe; look at its data first.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -11,8 +12,7 @@ from PIL import Image
 
 from moebius.errors import MaskError
 from moebius.imaging.arrays import AnyArray, Mask
-from moebius.imaging.box import Box
-from moebius.imaging.components import connected_boxes
+from moebius.imaging.components import connected_runs
 from moebius.imaging.decode import ImageSource, Readable
 from moebius.imaging.distance import squared_distances
 from moebius.imaging.exif import turn_upright
@@ -85,13 +85,15 @@ def grow_mask(mask: Mask, pixels: int) -> Mask:
     return grown
 
 
-def default_growth(box: Box) -> int:
-    """Pixels by which to grow the mask of one object with this bounding box.
+def default_growth(width: int, height: int, area: int) -> int:
+    """Pixels by which to grow the mask of one object with a bounding box of that size and so many pixels.
 
     Masks drawn by hand or by a segmenter end at the outline; the object's soft rim and the beginning of its
-    shadow lie outside, and would stay behind as a ghost. Both scale with the object.
+    shadow lie outside, and would stay behind as a ghost. Both scale with the object: with its longer side, or, for
+    scratches and wires, with twice the side of a square of the same area.
     """
-    return min(max(round(GROWTH * max(box.width, box.height)), MIN_GROWTH), MAX_GROWTH)
+    extent = min(max(width, height), 2 * math.sqrt(area))
+    return min(max(round(GROWTH * extent), MIN_GROWTH), MAX_GROWTH)
 
 
 def mask_to_latent(mask: AnyArray, factor: int = 8, mode: MaskMode = "max") -> NDArray[np.float32]:
@@ -190,13 +192,19 @@ def grow_objects(mask: Mask, pixels: int | None) -> Mask:
     """
     if pixels is not None:
         return grow_mask(mask, pixels)
-    boxes: dict[int, list[Box]] = {}
-    for box in connected_boxes(mask):
-        boxes.setdefault(default_growth(box), []).append(box)
+    runs = connected_runs(mask)
+    growths = np.zeros(len(runs.rows), dtype=np.int64)
+    areas = runs.areas()
+    lefts, rights, bottoms = runs.starts.copy(), runs.ends.copy(), runs.rows + 1
+    for edges, values, take in (
+        (lefts, runs.starts, np.minimum), (rights, runs.ends, np.maximum), (bottoms, runs.rows + 1, np.maximum),
+    ):  # fmt: skip
+        take.at(edges, runs.pieces, values)
+    for piece in np.flatnonzero(runs.pieces == np.arange(len(runs.pieces))):
+        width, height = int(rights[piece] - lefts[piece]), int(bottoms[piece] - runs.rows[piece])
+        growths[piece] = default_growth(width, height, int(areas[piece]))
+    growths = growths[runs.pieces]
     grown = mask.copy()
-    for growth, group in boxes.items():
-        objects = np.zeros_like(mask)
-        for box in group:
-            objects[box.slices] |= mask[box.slices]
-        grown |= grow_mask(objects, growth)
+    for growth in np.unique(growths).tolist():
+        grown |= grow_mask(runs.paint(growths == growth, (mask.shape[0], mask.shape[1])), growth)
     return grown

@@ -1,0 +1,161 @@
+"""From what the person named (folders, a table) to items, and who is left over."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from moebius.batch.files import is_url, shown
+from moebius.batch.folders import list_images
+from moebius.batch.item import Item
+from moebius.batch.names import WRITTEN, check_below, check_outputs, is_mask, output_name
+from moebius.batch.pairing import Pairing, pair_by_stem, split_by_suffix
+from moebius.batch.table import Row, is_table, read_table
+from moebius.errors import InputError, OutputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be filled, with which masks, and where the pictures go. Places are paths or URLs."""
+
+    photos: str
+    """A folder, or a table."""
+    out: str
+    """A folder."""
+    masks: str | None = None
+    """A folder, or one mask for all."""
+    mask_suffix: str = ""
+    """What a mask's stem has behind the photo's. Without `masks`, masks lie beside the photos."""
+    recursive: bool = False
+    """Folders below PHOTOS and MASKS too."""
+    format: str | None = None
+    """Of all outputs; None takes each photo's own."""
+    other_masks: bool = False
+    """Masks also come from elsewhere (`Options.mask`), so that no mask files are needed."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The items of a batch, and what is not in it."""
+
+    items: tuple[Item, ...]
+    photos_alone: tuple[str, ...] = ()
+    """Photos that have no mask."""
+    masks_alone: tuple[str, ...] = ()
+    """Masks that have no photo."""
+    ignored: int = 0
+    """Files in PHOTOS that are no images by their names."""
+
+
+def gather(request: Request) -> Found:
+    """Find photos and masks, and pair them.
+
+    Raises:
+        InputError: a place is missing or of the wrong kind, names are ambiguous, or a table cannot be used.
+        OutputError: two photos would have one output, or OUT holds the photos or masks themselves.
+    """
+    if not is_url(request.out) and Path(request.out).exists() and not Path(request.out).is_dir():
+        raise OutputError(f"OUT: expected a folder, got the file {shown(request.out)}")
+    if is_table(request.photos):
+        if request.masks is not None:
+            raise InputError(
+                f"MASKS: expected none beside a table, which has a column mask, got {shown(request.masks)}"
+            )
+        found = Found(tuple(_table_items(request)))
+    else:
+        found = _folders(request)
+    check_outputs((item.name, item.output_name) for item in found.items)
+    return found
+
+
+def join(folder: str, name: str) -> str:
+    """The place of `name`, a path with "/", in a folder."""
+    return f"{folder.rstrip('/')}/{name}" if is_url(folder) else str(Path(folder, *name.split("/")))
+
+
+def _folders(request: Request) -> Found:
+    photos, masks, out = request.photos, request.masks, request.out
+    if not is_url(photos) and Path(photos).is_file():
+        raise InputError(
+            f"PHOTOS: expected a folder or a table (.csv, .jsonl, .parquet), got the file {shown(photos)}"
+        )
+    for place, what in ((photos, "PHOTOS"), (masks, "MASKS")):
+        if place is not None and _is_same_place(place, out):
+            raise OutputError(f"OUT: expected another folder than {what}, got {shown(out)} for both")
+    beside = masks is None or _is_same_place(masks, photos)
+    if beside and not request.mask_suffix and not (masks is None and request.other_masks):
+        raise InputError(
+            "masks: expected a folder or a file of masks, --mask-suffix, or another source, got none"
+        )
+    skip = [Path(each) for each in (out, None if beside else masks) if each is not None and not is_url(each)]
+    listing = list_images(photos, recursive=request.recursive, skip=skip)
+    if beside and not request.mask_suffix:
+        return Found(tuple(_item(request, name, None) for name in listing.names), ignored=listing.ignored)
+    if beside:
+        chosen, mask_names = split_by_suffix(listing.names, request.mask_suffix)
+        return _found(request, pair_by_stem(chosen, mask_names, request.mask_suffix), photos, listing.ignored)
+    assert masks is not None
+    if _is_one_mask(masks):
+        return Found(tuple(_item(request, name, masks) for name in listing.names), ignored=listing.ignored)
+    names = list_images(
+        masks, recursive=request.recursive, skip=skip[:1] if not is_url(out) else (), is_wanted=is_mask
+    ).names
+    return _found(request, pair_by_stem(listing.names, names, request.mask_suffix), masks, listing.ignored)
+
+
+def _found(request: Request, pairing: Pairing, masks: str, ignored: int) -> Found:
+    items = tuple(_item(request, photo, join(masks, mask)) for photo, mask in pairing.pairs)
+    return Found(items, pairing.photos_alone, pairing.masks_alone, ignored)
+
+
+def _item(request: Request, name: str, mask: str | None) -> Item:
+    output = output_name(name, request.format)
+    return Item(name, join(request.photos, name), join(request.out, output), output, mask)
+
+
+def _table_items(request: Request) -> list[Item]:
+    table = Path(request.photos)
+    items = []
+    for row in read_table(table):
+        if row.mask is None and not row.boxes and not request.other_masks:
+            raise InputError(
+                f"{shown(request.photos)}: expected a mask or a box for {shown(row.photo)}, got none"
+            )
+        output = _table_output(row, request)
+        mask = None if row.mask is None else _beside(table, row.mask)
+        place = join(request.out, output)
+        items.append(
+            Item(row.photo, _beside(table, row.photo), place, output, mask, row.seed, row.key, row.boxes)
+        )
+    return items
+
+
+def _table_output(row: Row, request: Request) -> str:
+    if row.output is None:
+        path = PurePosixPath(row.photo)
+        below = not is_url(row.photo) and not path.is_absolute() and ".." not in path.parts
+        return output_name(path.as_posix() if below else path.name, request.format)
+    output = check_below(row.output)
+    suffix = PurePosixPath(output).suffix
+    if suffix.lower() not in WRITTEN:
+        raise OutputError(f"output: expected a suffix of {', '.join(WRITTEN)}, got {shown(output)!r}")
+    return output
+
+
+def _beside(table: Path, place: str) -> str:
+    return place if is_url(place) else str(table.parent / place)
+
+
+def _is_one_mask(masks: str) -> bool:
+    if is_url(masks):
+        return is_mask(masks)
+    if not Path(masks).exists():
+        raise InputError(f"MASKS: {shown(masks)}: no such file or folder")
+    return not Path(masks).is_dir()
+
+
+def _is_same_place(one: str, other: str) -> bool:
+    if is_url(one) or is_url(other):
+        return one.rstrip("/") == other.rstrip("/")
+    return os.path.realpath(one) == os.path.realpath(other)
