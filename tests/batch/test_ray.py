@@ -16,9 +16,7 @@ from moebius.batch.ray_engine import run_ray
 
 pytest.importorskip("ray.data", reason="the extra [ray] is not installed")
 
-COUNT = 8
-"""Two tasks, one a worker."""
-MOST_DEATHS = 2
+COUNT, MOST_DEATHS = 8, 2
 DEADLY, LOST = "2.png", "5.png"
 """A photo that workers die of, and one whose worker dies once, between the picture and its record."""
 

@@ -42,7 +42,7 @@ def test_what_is_not_there(root: str) -> None:
 
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OutputError, match="x.bin|folder"):
+    with pytest.raises(OutputError, match=r"x.bin|folder"):
         write_bytes(f"file://{tmp_path}/file/x.bin", b"")
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 

@@ -168,6 +168,15 @@ def test_bad_annotations(inpaint: Any, work: Path, values: Any, told: str) -> No
     assert not Path("clean.png").exists()
 
 
+def test_large_annotations_are_not_told_to_invert(moebius: Any, work: Path) -> None:
+    outline = {"label": "all", "shape_type": "rectangle", "points": [[0, 0], [96, 80]]}
+    Path("all.json").write_text(json.dumps({"shapes": [outline]}))
+    told = "the mask covers 100% of the photo: give --yes to fill that much"
+    assert_refused(moebius("mask", "make", "photo.png", "all.json", "-o", "out.png"), MASK, told)
+    assert not Path("out.png").exists()
+    assert moebius("mask", "make", "photo.png", "all.json", "-o", "out.png", "--yes").code == 0
+
+
 def test_existing_output_stays(inpaint: Any, work: Path) -> None:
     Path("clean.png").write_bytes(b"precious")
     assert_refused(inpaint(), 2, "clean.png exists already: give --overwrite")

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_files import encoded, exif
 from made_photos import disc, photo, picture, within
+from made_profiles import grey_profile, power, rgb_profile
 from PIL import Image
 
 from moebius.errors import MaskError
@@ -21,6 +22,7 @@ from moebius.imaging import Photo, read_photo
 from moebius.imaging.arrays import Mask
 from moebius.imaging.mask_pixels import alpha_mask, difference_mask, key_mask, opaque_under
 from moebius.imaging.mask_sources import MaskSources, check_share, stored_orientation
+from moebius.imaging.metadata import Metadata
 
 WIDTH, HEIGHT = 96, 80
 HOLE = disc(WIDTH, HEIGHT, (40, 30), 12)
@@ -71,6 +73,20 @@ def test_key_colour_of_grey_and_ink() -> None:
     inks = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
     inks[HOLE, 1] = 255  # magenta
     np.testing.assert_array_equal(key_mask(Photo(inks, "CMYK"), "#f0f", 0), HOLE)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_copies_of_another_depth_do_not_differ(mode: str) -> None:
+    """Also with a tone curve far from sRGB's: samples are compared as stored."""
+    made = rgb_profile(power(1.8)) if mode == "RGB" else grey_profile(power(1.8))
+    pixels = picture(WIDTH, HEIGHT, channels=3 if mode == "RGB" else 1).reshape(HEIGHT, WIDTH, -1)
+    eight = Photo(pixels, mode, metadata=Metadata(icc=made))
+    sixteen = Photo(pixels.astype(np.uint16) * 257, mode, metadata=Metadata(icc=made))
+    assert not difference_mask(eight, sixteen, 0).any() and not difference_mask(sixteen, eight, 0).any()
+    colour = "#" + bytes(np.broadcast_to(pixels[30, 40], 3)).hex()
+    found = key_mask(eight, colour, 0)
+    assert found[30, 40]
+    np.testing.assert_array_equal(key_mask(sixteen, colour, 0), found)
 
 
 @pytest.mark.parametrize("colour", ["", "red", "#12345", "#gggggg", "#ff00ff00"])

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import io
 import os
+import tracemalloc
 import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_files import encoded, exif, noise, png
+from made_files import encoded, exif, noise, png, png_chunk
 from PIL import Image
 
 from moebius.errors import MaskError, MoebiusError, PhotoError
-from moebius.imaging import read_mask, read_photo
+from moebius.imaging import Photo, read_mask, read_photo, write_photo
 from moebius.imaging.decode import ImageSource
+from moebius.imaging.exif import Directory
 
 PICTURE = Image.fromarray(noise((64, 64, 3)))
 
@@ -63,6 +67,37 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "NaN": (lambda folder: np.full((4, 4), np.nan), "got nan"),
     "12-bit TIFF": (lambda folder: twelve_bits(), "expected 8 or 16 bits"),
 }
+
+
+def png_with(name: bytes, data: bytes) -> bytes:
+    plain = png(4, 4, 8, 2, bytes(52))
+    return plain[:33] + png_chunk(name, data) + plain[33:]
+
+
+def tiff_with_a_deep_strip() -> bytes:
+    """64 x 64 grey whose one strip unpacks to 100 million bytes."""
+    packed = zlib.compress(bytes(100_000_000))
+    data = encoded(Image.new("L", (64, 64)), "TIFF", compression="tiff_adobe_deflate")
+    directory = Directory(bytearray(data))
+    directory.set_value(273, len(data))
+    directory.set_value(279, len(packed))
+    return bytes(directory.data) + packed
+
+
+@pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"iCCP"])
+def test_chunks_that_unpack_to_very_much(name: bytes) -> None:
+    packed = zlib.compress(bytes(50_000_000))
+    lead = {b"zTXt": b"a\0\0", b"iTXt": b"a\0\1\0\0\0", b"iCCP": b"a\0\0"}[name]
+    tracemalloc.start()
+    with pytest.raises(PhotoError, match="damaged or truncated PNG") as caught:
+        read_photo(png_with(name, lead + packed))
+    assert "\n" not in str(caught.value)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
+def test_strips_that_unpack_to_very_much_are_read_as_far_as_there_are_pixels() -> None:
+    assert read_photo(tiff_with_a_deep_strip()).pixels.max() == 0
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -144,6 +179,16 @@ def test_pipes_are_read() -> None:
             assert read_photo(f"/dev/fd/{reading}" if by_path else pipe).size == (8, 8)
 
 
+def odd_tiff(mode: str) -> bytes:
+    """16 bits in a layout that is shown to Pillow as another one."""
+    alpha = noise((16, 16), np.uint16) if mode == "LA" else None
+    buffer = io.BytesIO()
+    channels = {"LA": 1, "LAB": 3}[mode]
+    kind: Any = mode.removesuffix("A")
+    write_photo(Photo(noise((16, 16, channels), np.uint16), kind, alpha), buffer, format="tiff")
+    return buffer.getvalue()
+
+
 SEEDS = [
     encoded(PICTURE.resize((16, 16)), "PNG"),
     encoded(PICTURE.resize((16, 16)), "JPEG", exif=exif(6)),
@@ -153,6 +198,8 @@ SEEDS = [
     encoded(PICTURE.resize((16, 16)).convert("P"), "GIF"),
     png(4, 2, 16, 2, bytes(50)),
     png(4, 2, 16, 4, bytes(34)),
+    *(odd_tiff(mode) for mode in ("LA", "LAB")),
+    encoded(PICTURE.resize((16, 16)), "AVIF"),
 ]
 
 

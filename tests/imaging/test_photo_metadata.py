@@ -142,6 +142,27 @@ def test_metadata_survives(source: str, target: str) -> None:
         assert again.exif == photo.metadata.exif == upright_exif(exif(1))[0]
 
 
+@pytest.mark.parametrize("format", ["AVIF", "HEIF"])
+def test_metadata_survives_in_avif_and_heic(format: str) -> None:
+    if format == "HEIF":
+        pytest.importorskip("pillow_heif")
+    data = encoded(Image.new("RGB", (40, 30), "teal"), "JPEG", icc_profile=SRGB, exif=exif(6), xmp=XMP)
+    photo = read_photo(data)
+    buffer = io.BytesIO()
+    write_photo(photo, buffer, format=format)
+    back = read_photo(buffer.getvalue())
+    assert back.size == photo.size == (30, 40)
+    assert back.metadata.icc == SRGB
+    assert MAKER_NOTE in back.metadata.exif
+    if format == "HEIF":  # Pillow serialises the EXIF of an AVIF anew
+        assert back.metadata.exif == photo.metadata.exif
+    assert back.metadata.xmp is not None
+    assert back.metadata.xmp.rstrip(b"\0") == upright_xmp(XMP)
+    again = io.BytesIO()
+    write_photo(back, again)
+    assert read_photo(again.getvalue()).metadata == back.metadata
+
+
 def source_options(format: str) -> dict[str, Any]:
     if format == "TIFF":
         return {"tiffinfo": {0x010F: "Moe", 700: XMP, ORIENTATION: 1}}

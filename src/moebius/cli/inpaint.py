@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -54,6 +56,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="How a large hole meets the network; tiles: slower, at the photo's own resolution.",
 )
+@click.option(
+    "--grain",
+    type=float,
+    default=defaults.Settings.grain,
+    show_default=True,
+    help="The photo's own noise in the fill, 0 to 1.",
+)
 @mask_options
 @click.option("--engine", type=click.Choice(defaults.ENGINES), default="auto", show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
@@ -76,7 +85,8 @@ def inpaint(
 
     MASK is an image of the photo's size, or annotations (COCO or LabelMe JSON). Instead, or with it, --box and the
     other options below say what is filled: the union of all. One file may be - for standard input. The picture
-    comes back at the photo's own size and in its own format; pixels beyond the feather stay as they were.
+    comes back at the photo's own size and in its own format; pixels beyond the feather stay as they were. Of an
+    animation (GIF, WebP, APNG) all frames are filled, one by one, if OUTPUT's name ends like PHOTO's.
     """
     known = {field.name for field in fields(defaults.Settings)}
     defaults.Settings(
@@ -84,24 +94,38 @@ def inpaint(
     )  # before anything is loaded
     check_inputs(photo, mask, options)
     check_place(output, overwrite, as_json)
+    from moebius.cli.animated import all_frames_are_used, animation_of, fill_frames
     from moebius.cli.progress import transfer_bar
     from moebius.imaging import check_output, check_path
+    from moebius.imaging.changes import describe_changes
     from moebius.pipeline import Moebius
     from moebius.weights import open_model
 
     target: Path | BinaryIO = sys.stdout.buffer if output == "-" else Path(output)
     if isinstance(target, Path):
         check_path(target, overwrite)
-    picture, hole = read_photo_and_mask(photo, mask, options, grow=options["grow"])
-    check_output(picture, target, format=format_, overwrite=overwrite)
+    animation = animation_of(photo, target, format_)
+    with all_frames_are_used() if animation else nullcontext():
+        picture, hole = read_photo_and_mask(photo, mask, options, grow=options["grow"])
+    if animation is None:
+        check_output(picture, target, format=format_, overwrite=overwrite)
     with transfer_bar() as bar:
         open_model(model, progress=bar)
     with transfer_bar() as progress:
         opened = Moebius.from_pretrained(model, engine=engine, device=device, dtype=dtype, progress=progress)
-    result = _run(opened, picture, hole, options)
-    result.save(target, format=format_, quality=quality, overwrite=overwrite)
+    report: dict[str, Any] = {}
+    if animation is not None and isinstance(target, Path):
+        result, written = fill_frames(
+            opened, animation, hole, target, options, quality=quality, overwrite=overwrite
+        )
+        report["frames"] = len(animation)
+    else:
+        result = _run(opened, picture, hole, options)
+        written = result.save(target, format=format_, quality=quality, overwrite=overwrite)
+        if as_json:
+            report["changes"] = describe_changes(picture, result.photo).to_dict()
     if as_json:
-        click.echo(result.to_json())
+        click.echo(json.dumps({**result.to_dict(), **report, "written": written.to_dict()}))
     elif sys.stderr.isatty():
         seconds = result.timings["total"]
         click.echo(f"{output}: {result.steps} steps on {result.device}, {seconds:.1f} s", err=True)

@@ -111,7 +111,7 @@ def preview(
     margin = int(grown.sum()) - report["pixels"]
     caption = (
         f"mask: {_summary(report)}",
-        f"grown by {margin:,} px" if margin else "not grown",
+        f"margin: {margin:,} px more" if margin else "not grown",
         f"feather {feather} px",
         f"{len(regions)} crop{'s' * (len(regions) != 1)}",
     )

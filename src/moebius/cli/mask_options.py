@@ -113,7 +113,7 @@ def read_photo_and_mask(
     orientation = stored_orientation(data) if sources.files or sources.keep else 1
     picture, hole = sources.mask_of(picture, name, orientation)
     if not allowed:
-        check_share(hole, inverted=sources.invert, from_file=bool(sources.files))
+        check_share(hole, inverted=sources.invert, from_file=sources.has_images)
     return picture, hole
 
 

@@ -13,7 +13,7 @@
       mask_cleaning.py, mask_preview.py    holes, specks and gaps; a mask painted over its photo
     components.py, distance.py    what connects, and how far away
     regions.py, box.py      where to fill: crops with context, in the model's shapes
-    prefill.py, tone.py, blend.py, resample.py    before, after and around the network
+    prefill.py, tone.py, grain.py, blend.py, resample.py    before, after and around the network
 
 A mask is True where it is to be filled. What lies under it is never read by anything here that makes pixels.
 """
@@ -24,6 +24,7 @@ from moebius.imaging.blend import feather_weight
 from moebius.imaging.box import Box, bounding_box
 from moebius.imaging.components import connected_boxes
 from moebius.imaging.distance import distance_outside
+from moebius.imaging.grain import Grain, match_grain
 from moebius.imaging.mask import default_growth, grow_mask, grow_objects, mask_to_latent, read_mask
 from moebius.imaging.mask_cleaning import close_gaps, drop_specks, fill_holes
 from moebius.imaging.mask_preview import preview_mask
@@ -39,6 +40,7 @@ from moebius.imaging.writer import check_output, write_photo
 
 __all__ = [
     "Box",
+    "Grain",
     "MaskSources",
     "Metadata",
     "Photo",
@@ -57,6 +59,7 @@ __all__ = [
     "grow_mask",
     "grow_objects",
     "mask_to_latent",
+    "match_grain",
     "match_tone",
     "plan_regions",
     "preview_mask",

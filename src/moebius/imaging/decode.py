@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,14 +18,19 @@ from typing import BinaryIO, Self
 from PIL import Image
 
 from moebius.errors import InputError
+from moebius.imaging.tiff_layouts import OddLayout, shown_as_another
 
 Readable = str | Path | bytes | BinaryIO | Image.Image
 """What can hold an encoded image: a path, the file's bytes, an open binary file, or a Pillow image."""
 
 FORMATS = (
-    "JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF", "GIF", "HEIF", "JPEG2000", "PPM", "QOI",
+    "JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF", "GIF", "JPEG2000", "PPM", "QOI",
 )  # fmt: skip
-"""Formats that are tried, by Pillow's names. Pillow reads more, some by starting other programs (EPS)."""
+"""Formats that are tried, by Pillow's names. Pillow reads more, some by starting other programs (EPS).
+HEIC comes besides, by pillow-heif."""
+
+
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 
 
 class ImageSource:
@@ -48,6 +53,8 @@ class ImageSource:
         self.label = f"{noun} {source}" if isinstance(source, str | os.PathLike) else noun
         self.stream: BinaryIO | None = None
         """The encoded bytes, seekable; None for a Pillow image."""
+        self.layout: OddLayout | None = None
+        """What an opened TIFF really is, if `stream` has become one that shows it as something else."""
 
     def __enter__(self) -> Self:
         source = self._source
@@ -116,23 +123,68 @@ class ImageSource:
         stream = self.stream
         assert stream is not None, "used outside its with block"
         stream.seek(0)
-        prefix = stream.read(16)
+        prefix = stream.read(64)
         if not isinstance(prefix, bytes):
             raise self._error(f"{self.label}: expected a file opened as binary, got one opened as text")
         if not prefix:
             raise self._error(f"{self.label}: expected an image, got 0 bytes")
+        if _is_heic(prefix):
+            return self._open_heic(stream)
         Image.init()
         for name in FORMATS:
             factory, accept = Image.OPEN.get(name, (None, None))
-            if factory is None or accept is None or accept(prefix) is not True:
+            if factory is None or accept is None or accept(prefix[:16]) is not True:
                 continue
             stream.seek(0)
             try:
                 return factory(stream, "")
             except Exception as error:
+                odd = self._odd_tiff(factory) if name == "TIFF" else None
+                if odd is not None:
+                    return odd
                 raise self._error(f"{self.label}: damaged or truncated {name} ({reason(error)})") from error
-        known = ", ".join(name for name in FORMATS if name in Image.OPEN)
+        known = ", ".join([name for name in FORMATS if name in Image.OPEN] + ["HEIC"])
         raise self._error(f"{self.label}: not an image that is known here ({known})")
+
+    def _open_heic(self, stream: BinaryIO) -> Image.Image:
+        """By pillow-heif's plugin, without making it known to all of Pillow."""
+        try:
+            from pillow_heif import HeifImageFile
+        except ImportError as error:
+            needed = "HEIC needs pillow-heif: pip install 'moebius-inpaint[heic]'"
+            raise self._error(f"{self.label}: {needed}") from error
+        stream.seek(0)
+        try:
+            opened: Image.Image = HeifImageFile(stream, "")
+        except Exception as error:
+            raise self._error(f"{self.label}: damaged or truncated HEIC ({reason(error)})") from error
+        return opened
+
+    def _odd_tiff(self, factory: Callable[[BinaryIO, str], Image.Image]) -> Image.Image | None:
+        """A TIFF that Pillow has refused, as another one that it takes."""
+        assert self.stream is not None
+        self.stream.seek(0)
+        shown = shown_as_another(self.stream.read())
+        if shown is None:
+            return None
+        data, layout = shown
+        try:
+            image = factory(io.BytesIO(data), "")
+        except Exception:
+            return None
+        if self.stream is not self._source:
+            self.stream.close()
+        self.stream, self.layout = io.BytesIO(data), layout
+        return image
+
+
+def _is_heic(prefix: bytes) -> bool:
+    """Whether a file type box (ISO/IEC 14496-12, section 4.3) names a brand of HEVC coded stills (23008-12)."""
+    if prefix[4:8] != b"ftyp":
+        return False
+    end = min(int.from_bytes(prefix[:4], "big"), len(prefix))
+    brands = {prefix[8:12], *(prefix[at : at + 4] for at in range(16, end - 3, 4))}
+    return not brands.isdisjoint(_HEIC_BRANDS)
 
 
 def _seekable(stream: BinaryIO) -> bool:

@@ -18,21 +18,25 @@ import zlib
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from moebius.imaging.decode import ImageSource
+from moebius.imaging.tiff_layouts import plane_files
 
 _READABLE = re.compile(r"(RGB|RGBX|RGBA|CMYK);16([BLN])")
 _DEEP = re.compile(r"(LA|RGB|RGBX|RGBA|RGBa|CMYK);16[BLN]")
 _GREY_ALPHA = "LA;16B"
 _NATIVE = "L" if sys.byteorder == "little" else "B"
-_BITS_PER_SAMPLE = 258
+_BITS_PER_SAMPLE, _PLANAR, _EXTRA = 258, 284, 338
+_SEPARATE, _UNASSOCIATED_ALPHA = 2, 2
 
 
 def is_deep(image: Image.Image) -> bool:
     """Whether this is 16-bit colour, of which plain decoding would keep 8 bits. For images not yet loaded."""
     if image.mode.startswith(("I", "F")):  # 16- or 32-bit grey
         return False
+    if image.format == "HEIF":
+        return bool(image.info.get("bit_depth", 8) > 8)
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
     return max(bits) > 8 or any(_DEEP.fullmatch(raw_mode) for raw_mode in _raw_modes(image))
 
@@ -46,6 +50,10 @@ def read_deep(source: ImageSource, image: Image.Image) -> NDArray[np.uint16] | N
     Returns:
         None if the samples are laid out in a way that is not known here.
     """
+    if image.format == "HEIF":
+        return _read_heif(source, image)
+    if getattr(image, "tag_v2", {}).get(_PLANAR) == _SEPARATE:
+        return _read_planes(source, image)
     raw_modes = _raw_modes(image)
     if raw_modes == [_GREY_ALPHA] and image.format == "PNG":
         image.load()
@@ -57,6 +65,35 @@ def read_deep(source: ImageSource, image: Image.Image) -> NDArray[np.uint16] | N
     big, little = (_unpack(each, order) for each, order in ((image, "B"), (source.open(), "L")))
     high, low = (big, little) if stored.pop().replace("N", _NATIVE) == "B" else (little, big)
     return high * np.uint16(256) + low
+
+
+def _read_planes(source: ImageSource, image: Image.Image) -> NDArray[np.uint16] | None:
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    extra = tags.get(_EXTRA, ())
+    if image.mode not in ("RGB", "RGBA", "CMYK") or any(kind != _UNASSOCIATED_ALPHA for kind in extra):
+        return None
+    assert source.stream is not None
+    source.stream.seek(0)
+    planes = [
+        TiffImagePlugin.TiffImageFile(io.BytesIO(data), "") for data in plane_files(source.stream.read())
+    ]
+    image.load()  # for what reads its tags later
+    if {plane.size for plane in planes} != {image.size} or len(planes) != len(image.mode):
+        return None
+    return np.stack([np.asarray(plane).astype(np.uint16) for plane in planes], axis=-1)
+
+
+def _read_heif(source: ImageSource, image: Image.Image) -> NDArray[np.uint16] | None:
+    """10 or 12 bits a sample, brought to 16 by shifting."""
+    from pillow_heif import open_heif
+
+    assert source.stream is not None
+    source.stream.seek(0)
+    samples = np.asarray(open_heif(source.stream.read(), convert_hdr_to_8bit=False))
+    image.load()
+    if samples.dtype != np.uint16:
+        return None
+    return samples.reshape(*samples.shape[:2], -1)
 
 
 def _raw_modes(image: Image.Image) -> list[str]:

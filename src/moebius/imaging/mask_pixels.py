@@ -114,9 +114,12 @@ def _strips(photo: Photo) -> Iterator[slice]:
 
 
 def _levels(photo: Photo, rows: slice) -> NDArray[np.int16]:
-    """(h, W, 3) RGB of some rows, 0 to 255."""
-    if photo.mode == "RGB" and photo.bits == 8:
-        levels: NDArray[np.int16] = photo.pixels[rows].astype(np.int16)
+    """(h, W, 3) RGB of some rows, 0 to 255: of RGB and grey as stored, so that copies of any depth are alike."""
+    if photo.mode in ("RGB", "L"):
+        stored = photo.pixels[rows]
+        if photo.bits == 16:
+            stored = (stored.astype(np.uint32) + 128) // 257
+        levels: NDArray[np.int16] = np.broadcast_to(stored.astype(np.int16), (*stored.shape[:2], 3))
         return levels
     rgb = photo.crop_rgb(Box(0, rows.start, photo.width, rows.stop))
     rounded: NDArray[np.int16] = np.floor(rgb * 255 + np.float32(0.5)).astype(np.int16)

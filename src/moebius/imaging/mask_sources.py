@@ -135,6 +135,11 @@ class MaskSources:
         shapes = self.boxes or self.polygons or self.circles
         return bool(self.files or shapes or self.alpha or self.key or self.differs_from)
 
+    @property
+    def has_images(self) -> bool:
+        """Whether any of the files is a mask image, which can be inverted; annotations cannot."""
+        return not all(_is_annotation(file) for file in self.files)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values that tell one set of sources from another; bytes by their SHA-256."""
         return {

@@ -25,6 +25,15 @@ EXIF_AS_TEXT, XMP_AS_TEXT = "Raw profile type exif", "XML:com.adobe.xmp"
 """Keywords under which PNG text holds EXIF (ImageMagick) and XMP; both are kept as what they are."""
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """The file that a photo came from, as it was when it was read: small beside the pixels."""
+
+    data: bytes
+    orientation: int
+    """EXIF orientation, 1 to 8, by which the photo was turned upright."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
     """What a photo carries besides its pixels, for a photo that has been turned upright."""
@@ -53,6 +62,8 @@ class Metadata:
     jpeg_progressive: bool = False
     tiff_compression: str | None = None
     """TIFF compression by Pillow's name, "raw" for none."""
+    source: Encoded | None = field(default=None, compare=False, repr=False)
+    """The JPEG that the photo was, whose untouched blocks go into the JPEG that is written; None for others."""
 
 
 def collect_metadata(image: Image.Image, stream: BinaryIO | None) -> tuple[Metadata, int]:
@@ -87,6 +98,7 @@ def collect_metadata(image: Image.Image, stream: BinaryIO | None) -> tuple[Metad
         jpeg_subsampling=None if sampling < 0 else sampling,
         jpeg_progressive=bool(info.get("progressive")),
         tiff_compression=info.get("compression") if name == "TIFF" else None,
+        source=_source(name, stream, orientation),
     )
     return metadata, orientation
 
@@ -120,6 +132,13 @@ def _raw_exif(image: Image.Image) -> bytes:
     except Exception as error:  # like damaged pixels, damaged tags raise anything
         log.warning("the photo's EXIF is damaged and is dropped: %s", error)
         return b""
+
+
+def _source(name: str | None, stream: BinaryIO | None, orientation: int) -> Encoded | None:
+    if name != "JPEG" or stream is None:
+        return None
+    stream.seek(0)
+    return Encoded(stream.read(), orientation)
 
 
 def _dpi(dpi: object, orientation: int) -> tuple[float, float] | None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from moebius.imaging.arrays import FloatImage, Samples
 from moebius.imaging.box import Box
-from moebius.imaging.colour import CHANNELS, ColourMode, from_rgb, full_scale, to_rgb
+from moebius.imaging.colour import CHANNELS, ColourMode, Colours, lab_in_8_bits
 from moebius.imaging.metadata import Metadata
 
 _BLEND_ROWS = 256
@@ -29,11 +29,16 @@ class Photo:
     """
 
     pixels: Samples
-    """(H, W, C) uint8 or uint16; C is 1 for "L", 3 for "RGB", 4 for "CMYK" (0 is no ink)."""
+    """(H, W, C) uint8 or uint16; C is 1 for "L", 3 for "RGB" and "LAB", 4 for "CMYK" (0 is no ink).
+
+    Lab is as TIFF has it (photometric 8) and as `np.asarray` gives it of a Pillow image of mode "LAB": L* from 0 to 100
+    over the type's whole range; a* and b* in two's complement, a unit each in 8 bits and 1/256 in 16; its white is D50.
+    """
     mode: ColourMode
     alpha: Samples | None = None
-    """(H, W) of the pixels' own type, 0 is transparent; None if the photo has none, as CMYK never has."""
+    """(H, W) of the pixels' own type, 0 is transparent; None if the photo has none, as CMYK and Lab never have."""
     metadata: Metadata = field(default_factory=Metadata)
+    _colours: Colours | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         shape, dtype, alpha = self.pixels.shape, self.pixels.dtype, self.alpha
@@ -42,7 +47,7 @@ class Photo:
             raise ValueError(f"expected (H, W, {channels}) uint8 or uint16, got {shape} {dtype}")
         if alpha is None:
             return
-        if self.mode == "CMYK" or alpha.shape != shape[:2] or alpha.dtype != dtype:
+        if self.mode not in ("L", "RGB") or alpha.shape != shape[:2] or alpha.dtype != dtype:
             raise ValueError(
                 f"expected alpha {shape[:2]} {dtype} beside L or RGB, "
                 f"got {alpha.shape} {alpha.dtype} beside {self.mode}"
@@ -73,22 +78,26 @@ class Photo:
     def copy(self) -> Photo:
         """A photo of its own: pixels and alpha are copied, metadata cannot change."""
         alpha = None if self.alpha is None else self.alpha.copy()
-        return replace(self, pixels=self.pixels.copy(), alpha=alpha)
+        twin = replace(self, pixels=self.pixels.copy(), alpha=alpha)
+        twin._colours = self._own_colours()
+        return twin
 
     def crop_rgb(self, box: Box) -> FloatImage:
         """The box as RGB: (box.height, box.width, 3) float32 in [0, 1]; grey gives three equal channels.
+
+        Values are spaced as in sRGB, whatever the photo's own tone curve; see `colour`.
 
         Raises:
             ValueError: the box is not inside the photo.
         """
         self._check(box)
-        return to_rgb(self.pixels[box.slices], self.mode, self.metadata.icc)
+        return self._own_colours().to_rgb(self.pixels[box.slices])
 
     def blend_rgb(self, box: Box, rgb: FloatImage, weight: FloatImage) -> None:
         """Blend a fill into the box, in place and in the photo's own colours: (1 - weight) old + weight new.
 
-        Samples are rounded half up. Where weight is 0 nothing is written; where it is 1 nothing of the old
-        pixel goes into the new one. Alpha stays.
+        The sum is taken in light for RGB and grey, in stored samples for CMYK and Lab. Samples are rounded half up.
+        Where weight is 0 nothing is written; where it is 1 nothing of the old pixel goes into the new one. Alpha stays.
 
         Args:
             rgb: (box.height, box.width, 3) in [0, 1].
@@ -100,32 +109,29 @@ class Photo:
         self._check(box)
         if rgb.shape != (box.height, box.width, 3) or weight.shape != (box.height, box.width):
             raise ValueError(f"expected rgb and weight of {box}, got {rgb.shape} and {weight.shape}")
-        region = self.pixels[box.slices]
-        scale = full_scale(self.pixels)
+        region, colours = self.pixels[box.slices], self._own_colours()
         for top in range(0, box.height, _BLEND_ROWS):  # floats of a whole photo would take a gigabyte
             rows = slice(top, top + _BLEND_ROWS)
             touched = weight[rows] > 0
-            if not touched.any():
-                continue
-            old = region[rows][touched].astype(np.float32)  # (n, C)
-            new = from_rgb(rgb[rows][touched][None], self.mode, self.metadata.icc)[0] * scale
-            share = weight[rows][touched][:, None]
-            blended = (1 - share) * old + share * new
-            region[rows][touched] = np.clip(np.floor(blended + np.float32(0.5)), 0, scale).astype(
-                region.dtype
-            )
+            if touched.any():
+                region[rows][touched] = colours.blend(
+                    region[rows][touched], rgb[rows][touched], weight[rows][touched]
+                )
 
     def in_8_bits(self) -> Photo:
         """The photo with 8-bit samples, rounded; itself if it has them already."""
         alpha = None if self.alpha is None else _in_8_bits(self.alpha)
-        return self if self.bits == 8 else replace(self, pixels=_in_8_bits(self.pixels), alpha=alpha)
+        if self.bits == 8:
+            return self
+        pixels = lab_in_8_bits(self.pixels) if self.mode == "LAB" else _in_8_bits(self.pixels)
+        return replace(self, pixels=pixels, alpha=alpha)
 
     def samples(self) -> Samples:
         """Pixels and alpha together: (H, W, C), or (H, W, C + 1) with alpha last."""
         return self.pixels if self.alpha is None else np.dstack([self.pixels, self.alpha])
 
     def to_pil(self) -> Image.Image:
-        """A Pillow image of mode L, LA, RGB, RGBA, CMYK or I;16, with profile, EXIF and resolution.
+        """A Pillow image of mode L, LA, RGB, RGBA, CMYK, LAB or I;16, with profile, EXIF and resolution.
 
         16 bits stay for grey; other 16-bit samples are rounded to 8, for Pillow has no modes for them.
         """
@@ -137,6 +143,11 @@ class Photo:
         known = {"icc_profile": self.metadata.icc, "exif": self.metadata.exif, "dpi": self.metadata.dpi}
         image.info.update({key: value for key, value in known.items() if value})
         return image
+
+    def _own_colours(self) -> Colours:
+        if self._colours is None:
+            self._colours = Colours(self.mode, self.metadata.icc)
+        return self._colours
 
     def _check(self, box: Box) -> None:
         if not Box(0, 0, self.width, self.height).contains(box):

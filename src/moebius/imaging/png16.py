@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LAYOUT = {1: (0, "L"), 2: (4, "LA"), 3: (2, "RGB"), 4: (6, "RGBA")}
 """Samples a pixel -> PNG colour type, and Pillow's 8-bit mode of that kind."""
 _ROWS = 64
@@ -37,26 +37,28 @@ def write_png16(samples: NDArray[np.uint16], file: BinaryIO, options: Mapping[st
     colour_type, mode = _LAYOUT[channels]
     pattern = io.BytesIO()
     Image.new(mode, (1, 1)).save(pattern, "PNG", **options)
-    file.write(_SIGNATURE)
-    for name, data in _chunks(pattern.getvalue()):
+    file.write(SIGNATURE)
+    for name, data in chunks(pattern.getvalue()):
         if name == b"IHDR":
             data = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
         if name == b"IDAT":
             for part in _compressed(samples):
-                _write_chunk(file, name, part)
+                write_chunk(file, name, part)
         else:
-            _write_chunk(file, name, data)
+            write_chunk(file, name, data)
 
 
-def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = len(_SIGNATURE)
+def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and data of each chunk of a whole file."""
+    at = len(SIGNATURE)
     while at < len(png):
         (length,) = struct.unpack_from(">I", png, at)
         yield png[at + 4 : at + 8], png[at + 8 : at + 8 + length]
         at += 12 + length
 
 
-def _write_chunk(file: BinaryIO, name: bytes, data: bytes) -> None:
+def write_chunk(file: BinaryIO, name: bytes, data: bytes) -> None:
+    """Write one chunk with its length and checksum."""
     file.write(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)))
 
 

@@ -17,6 +17,7 @@ from moebius.imaging.deep import is_deep, read_deep
 from moebius.imaging.exif import turn_upright
 from moebius.imaging.metadata import Metadata, collect_metadata
 from moebius.imaging.photo import Photo
+from moebius.imaging.tiff_layouts import grey_and_alpha
 from moebius.settings import MAX_PIXELS
 
 log = logging.getLogger(__name__)
@@ -38,29 +39,51 @@ def read_photo(source: Readable | NDArray[Any], *, max_pixels: int = MAX_PIXELS)
 
     Returns:
         A photo of its own: nothing in it is shared with `source`. Palettes become RGB, 1-bit becomes grey,
-        transparent colours become alpha; grey, CMYK, and 16 bits (grey; RGB and CMYK in PNG and TIFF) stay.
+        transparent colours become alpha; grey, CMYK, Lab and 16 bits (in PNG, TIFF and HEIC) stay. Lab samples are
+        those of the TIFF (photometric 8), a* and b* in two's complement, in 8 bits as in 16. 10 and 12 bits of HEIC
+        are brought to 16; of AVIF, 8 are read.
         Of several frames the first is taken, with a logged warning.
 
     Raises:
         PhotoError: it is missing, a folder, empty, no image, damaged, truncated, too large, or stored in a
-            way that cannot be kept (floats, 32-bit integers, Lab).
+            way that cannot be kept (floats, 32-bit integers).
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
     with ImageSource(source, noun="photo", error=PhotoError, max_pixels=max_pixels) as opened:
         image = opened.open()
         with opened.decoding(image):
-            frames = getattr(image, "n_frames", 1)
+            frames = _frames(image)
             if frames > 1:
-                log.warning("%s: has %d frames, only the first is used", opened.label, frames)
-            if opened.stream is not None and is_deep(image):
-                samples: Samples = _deep_samples(opened, image)
+                log.warning(
+                    "%s: has %d frames or more, only the first is used"
+                    if image.format == "GIF"
+                    else "%s: has %d frames, only the first is used",
+                    opened.label,
+                    frames,
+                )
+            if opened.layout in ("LA", "LA differences"):
+                image.load()
+                samples: Samples = grey_and_alpha(np.asarray(image).astype(np.uint16), opened.layout)
+            elif opened.stream is not None and is_deep(image):
+                samples = _deep_samples(opened, image)
             else:
                 image.load()
                 samples = _grey_samples(opened, image) if image.mode[0] == "I" else _samples(opened, image)
             metadata, orientation = collect_metadata(image, opened.stream)
-    mode: ColourMode = "CMYK" if image.mode == "CMYK" else "L" if samples.shape[2] < 3 else "RGB"
+    mode: ColourMode = "L" if samples.shape[2] < 3 else "RGB"
+    if "LAB" in (image.mode, opened.layout):
+        mode = "LAB"
+    elif image.mode == "CMYK":
+        mode = "CMYK"
     return _photo(turn_upright(samples, orientation), mode, metadata)
+
+
+def _frames(image: Image.Image) -> int:
+    """Frames in the file, of a GIF at most two: it has to be read through to count them."""
+    if image.format == "GIF":
+        return 1 + getattr(image, "is_animated", False)
+    return int(getattr(image, "n_frames", 1))
 
 
 def _photo(samples: Samples, mode: ColourMode, metadata: Metadata) -> Photo:
@@ -75,8 +98,8 @@ def _samples(source: ImageSource, image: Image.Image) -> Samples:
     mode = _READ_AS.get(image.mode, image.mode)
     if "transparency" in image.info:  # one colour, or some palette entries, are transparent
         mode = _TRANSPARENT.get(mode, mode)
-    if mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
-        expected = "grey, RGB or CMYK with 8 or 16 bits"
+    if mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "LAB"):
+        expected = "grey, RGB, CMYK or Lab with 8 or 16 bits"
         raise PhotoError(f"{source.label}: expected {expected}, got Pillow mode {image.mode}")
     array = np.asarray(image if image.mode == mode else image.convert(mode))
     return array.reshape(image.height, image.width, -1)
@@ -102,7 +125,7 @@ def _deep_samples(source: ImageSource, image: Image.Image) -> NDArray[np.uint16]
     if samples is None:
         raise PhotoError(
             f"{source.label}: more than 8 bits in a layout that would lose some of them; "
-            "expected 16-bit RGB or RGBA, not premultiplied, in a PNG or a TIFF, or 8 bits"
+            "expected 16-bit grey, RGB or CMYK, with alpha not premultiplied, in a PNG or a TIFF, or 8 bits"
         )
     return _keyed(samples, image.info.get("transparency"))
 

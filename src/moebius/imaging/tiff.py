@@ -4,7 +4,7 @@ Pillow writes no 16-bit colour, and no EXIF into compressed files. Its directory
 TIFF, the directories; what is left are the strips of pixels: rows as differences between neighbours, and
 zlib.
 
-Source: TIFF 6.0, sections 3 to 8 (fields), 14 (horizontal differencing), 16 (CMYK), 18 (alpha); Adobe's TIFF
+Source: TIFF 6.0, sections 3 to 8 (fields), 14 (horizontal differencing), 16 (CMYK), 18 (alpha), 23 (Lab); Adobe's TIFF
 Technical Note on deflate (2002).
 """
 
@@ -18,7 +18,7 @@ from PIL import TiffImagePlugin
 
 from moebius.imaging.arrays import Samples
 
-_PHOTOMETRIC = {"L": 1, "RGB": 2, "CMYK": 5}  # black is zero; RGB; separated
+_PHOTOMETRIC = {"L": 1, "RGB": 2, "CMYK": 5, "LAB": 8}  # black is zero; RGB; separated; CIE L*a*b*
 _UNCOMPRESSED, _DEFLATE = 1, 8
 _UNASSOCIATED_ALPHA, _DIFFERENCES, _INCH, _LONG = 2, 2, 2, 4
 _STRIP_BYTES = 1 << 20
@@ -37,7 +37,7 @@ def write_tiff(
 
     Args:
         samples: (H, W, C) uint8 or uint16, with alpha last if there is one channel more than `mode` has.
-        mode: "L", "RGB" or "CMYK".
+        mode: "L", "RGB", "CMYK" or "LAB", whose samples are TIFF's own.
         tags: further fields; a directory inside (EXIF, GPS) is a mapping of its own.
         dpi: horizontal and vertical resolution.
         compress: deflate with differences between neighbours, instead of plain samples.
@@ -57,7 +57,7 @@ def write_tiff(
     directory[TiffImagePlugin.SAMPLESPERPIXEL] = channels
     directory[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = _PHOTOMETRIC[mode]
     directory[TiffImagePlugin.PLANAR_CONFIGURATION] = 1
-    if channels > len(mode):
+    if channels > len(mode):  # a letter a channel
         directory[TiffImagePlugin.EXTRASAMPLES] = _UNASSOCIATED_ALPHA
     if compress:
         directory[TiffImagePlugin.PREDICTOR] = _DIFFERENCES

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, features
 
 from moebius.errors import OutputError, SettingsError
 from moebius.imaging.atomic import atomic_file, check_path
+from moebius.imaging.changes import Stored, Written
 from moebius.imaging.decode import reason
-from moebius.imaging.metadata import XMP_AS_TEXT, Metadata, tiff_tags
+from moebius.imaging.jpeg_blocks import BlocksLostError, KeptBlocks, keep_blocks
+from moebius.imaging.metadata import tiff_tags
 from moebius.imaging.photo import Photo
 from moebius.imaging.png16 import write_png16
+from moebius.imaging.save_options import OPTIONS, write_heif
 from moebius.imaging.tiff import write_tiff
 
 log = logging.getLogger(__name__)
-
-JPEG_QUALITY = 95
-"""For photos that bring no quantisation tables."""
-WEBP_QUALITY = 90
-"""For photos that were lossy before."""
-_JPEG_SEGMENT = 65_000
-"""Bytes of EXIF, XMP or comment that one JPEG segment takes, rounded down."""
-_PROFILE_COLOURS = slice(16, 20)
-"""Where an ICC profile names its colour space (ICC.1, section 7.2)."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +46,15 @@ _FORMATS = {
         _Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), modes=("L", "RGB", "CMYK"), alpha=False),
         _Format("PNG", (".png",), deep=("L", "LA", "RGB", "RGBA")),
         _Format("WEBP", (".webp",)),
-        _Format("TIFF", (".tif", ".tiff"), modes=("L", "RGB", "CMYK"), deep=("L", "RGB", "RGBA", "CMYK")),
+        _Format(
+            "TIFF",
+            (".tif", ".tiff"),
+            modes=("L", "RGB", "CMYK", "LAB"),
+            deep=("L", "LA", "RGB", "RGBA", "CMYK", "LAB"),
+        ),
         _Format("BMP", (".bmp",), alpha=False),
+        _Format("AVIF", (".avif",)),
+        _Format("HEIF", (".heic", ".heif", ".hif"), deep=("RGB", "RGBA")),
     )
 }
 _SUFFIXES = {suffix: each.name for each in _FORMATS.values() for suffix in each.suffixes}
@@ -65,20 +67,25 @@ def write_photo(
     format: str | None = None,
     quality: int | None = None,
     overwrite: bool = False,
-) -> None:
+) -> Written:
     """Write a photo, whole or not at all.
 
     PNG, TIFF and BMP give back the same samples; so does WebP (grey as RGB) for photos that were not lossy
-    before, and for which no quality is given. JPEG is written with the photo's own quantisation tables and
-    subsampling if it brings them. EXIF, ICC profile, XMP, resolution and PNG text go where the format has a
-    place for them.
+    before, and for which no quality is given. A photo that came from a JPEG, written as JPEG, keeps the
+    coefficients of every block in which nothing has changed (`jpeg_blocks`); where that cannot be done, all are
+    encoded with the photo's own quantisation tables and subsampling. AVIF and HEIC are lossy. EXIF, ICC profile,
+    XMP, resolution and PNG text go where the format has a place for them.
 
     Args:
         target: a path, or a binary file open for writing.
-        format: "jpeg", "png", "webp", "tiff" or "bmp"; by default the one of the target's suffix, else the
-            one the photo came in, else PNG.
-        quality: 1 to 100, for JPEG and for WebP (which it makes lossy); other formats ignore it.
+        format: "jpeg", "png", "webp", "tiff", "bmp", "avif" or "heic"; by default the one of the target's
+            suffix, else the one the photo came in, else PNG.
+        quality: 1 to 100, for JPEG (all of which is then encoded anew), AVIF, HEIC, and for WebP (which it makes
+            lossy); other formats ignore it.
         overwrite: replace a file that exists.
+
+    Returns:
+        What was done.
 
     Raises:
         OutputError: see `check_output`; or writing failed, in which case nothing is left behind.
@@ -89,11 +96,11 @@ def write_photo(
     name = check_output(photo, target, format=format, overwrite=overwrite)
     if isinstance(target, str | os.PathLike):
         with atomic_file(target, overwrite=overwrite) as file:
-            _write(photo, file, name, quality)
-    else:
-        buffer = io.BytesIO()
-        _write(photo, buffer, name, quality)
-        target.write(buffer.getbuffer())
+            return _write(photo, file, name, quality)
+    buffer = io.BytesIO()
+    written = _write(photo, buffer, name, quality)
+    target.write(buffer.getbuffer())
+    return written
 
 
 def check_output(
@@ -102,11 +109,12 @@ def check_output(
     """Everything about an output that can be known before there is a picture to write.
 
     Returns:
-        The format it will have: "JPEG", "PNG", "WEBP", "TIFF" or "BMP".
+        The format it will have: "JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF" or "HEIF".
 
     Raises:
         OutputError: an unknown format or suffix; a format that would drop the photo's transparency or its
-            CMYK inks; the file exists and `overwrite` is false; the folder does not exist.
+            CMYK inks; one whose library is not installed; the file exists and `overwrite` is false; the folder
+            does not exist.
     """
     name = _choose(photo, target, format)
     chosen = _FORMATS[name]
@@ -116,9 +124,17 @@ def check_output(
     if not chosen.alpha and _is_transparent(photo):
         keeping = [each for each in keeping if each.alpha]
         raise OutputError(f"{name} cannot keep the photo's transparency, use {_names(keeping)}")
+    _check_library(name)
     if isinstance(target, str | os.PathLike):
         check_path(target, overwrite)
     return name
+
+
+def _check_library(name: str) -> None:
+    if name == "AVIF" and not features.check("avif"):
+        raise OutputError("AVIF needs Pillow 11.3 or newer with AVIF support")
+    if name == "HEIF" and importlib.util.find_spec("pillow_heif") is None:
+        raise OutputError("HEIC needs pillow-heif: pip install 'moebius-inpaint[heic]'")
 
 
 def _choose(photo: Photo, target: str | Path | BinaryIO, format: str | None) -> str:
@@ -141,26 +157,54 @@ def _is_transparent(photo: Photo) -> bool:
     return photo.alpha is not None and bool((photo.alpha != np.iinfo(photo.alpha.dtype).max).any())
 
 
-def _write(photo: Photo, file: BinaryIO, name: str, quality: int | None) -> None:
+def _write(photo: Photo, file: BinaryIO, name: str, quality: int | None) -> Written:
     """Encode into an open file, for a photo and a format that go together."""
-    chosen = _FORMATS[name]
+    chosen, warnings = _FORMATS[name], []
     if photo.alpha is not None and not chosen.alpha:
         photo = replace(photo, alpha=None)  # opaque everywhere, or `check_output` had refused
     mode = photo.mode + ("A" if photo.alpha is not None else "")
+    stored: Stored = "lossless"
     if photo.bits == 16 and mode not in chosen.deep:
-        log.warning("%s holds 8 bits of %s, the photo's 16 are rounded", name, mode)
-        photo = photo.in_8_bits()
+        warnings.append(f"{name} holds 8 bits of {mode}, the photo's 16 are rounded")
+        log.warning("%s", warnings[-1])
+        photo, stored = photo.in_8_bits(), "lossy"
+    kept = None
     try:
         if name == "TIFF":
             _write_tiff(photo, file)
-            return
-        options = _OPTIONS[name](photo, quality)
-        if photo.bits == 8 or mode == "L":
-            photo.to_pil().save(file, name, **options)
+        elif name == "HEIF":
+            write_heif(photo, file, quality)
+        elif photo.bits == 16 and mode != "L":
+            write_png16(photo.samples(), file, OPTIONS["PNG"](photo, quality))
         else:
-            write_png16(photo.samples(), file, options)
+            options = OPTIONS[name](photo, quality)
+            if name == "JPEG" and quality is None and photo.metadata.format == "JPEG":
+                kept = _keep_blocks(photo, options, warnings)
+            if kept is None:
+                photo.to_pil().save(file, name, **options)
+            else:
+                file.write(kept.data)
+            if name in ("JPEG", "AVIF") or (name == "WEBP" and not options.get("lossless")):
+                stored = "lossy"
     except Exception as error:  # encoders, like decoders, raise anything
         raise OutputError(f"the photo cannot be written as {name}: {reason(error)}") from error
+    nbytes = file.seek(0, os.SEEK_END)
+    if name == "HEIF":
+        stored = "lossy"
+    if kept is None:
+        return Written(name, nbytes, stored, warnings=tuple(warnings))
+    return Written(
+        name, nbytes, "blocks kept", kept.blocks_total, kept.blocks_rewritten, (*warnings, *kept.warnings)
+    )
+
+
+def _keep_blocks(photo: Photo, options: dict[str, Any], warnings: list[str]) -> KeptBlocks | None:
+    try:
+        return keep_blocks(photo, options)
+    except BlocksLostError as error:
+        warnings.append(f"nearest: re-encoded at the same quantisation ({error})")
+        log.info("%s", warnings[-1])
+        return None
 
 
 def _write_tiff(photo: Photo, file: BinaryIO) -> None:
@@ -174,60 +218,3 @@ def _write_tiff(photo: Photo, file: BinaryIO) -> None:
         tags[TiffImagePlugin.XMP] = metadata.xmp
     compress = metadata.tiff_compression != "raw"
     write_tiff(photo.samples(), photo.mode, file, tags=tags, dpi=metadata.dpi, compress=compress)
-
-
-def _shared_options(metadata: Metadata) -> dict[str, Any]:
-    options = {"icc_profile": metadata.icc, "exif": metadata.exif, "xmp": metadata.xmp, "dpi": metadata.dpi}
-    return {key: value for key, value in options.items() if value}
-
-
-def _jpeg_options(photo: Photo, quality: int | None) -> dict[str, Any]:
-    metadata = photo.metadata
-    options = _shared_options(metadata) | {"progressive": metadata.jpeg_progressive}
-    if metadata.comment:
-        options["comment"] = metadata.comment
-    for key in ("exif", "xmp", "comment"):
-        if len(options.get(key, b"")) > _JPEG_SEGMENT:
-            log.warning("the photo's %s is too long for JPEG and is dropped", key)
-            del options[key]
-    if metadata.jpeg_tables and quality is None:
-        options["qtables"] = [list(table) for table in metadata.jpeg_tables]
-    else:
-        options["quality"] = JPEG_QUALITY if quality is None else quality
-    if photo.mode == "RGB":  # 4:4:4 loses least where the photo's own is not known
-        options["subsampling"] = metadata.jpeg_subsampling or 0
-    return options
-
-
-def _png_options(photo: Photo, quality: int | None) -> dict[str, Any]:
-    metadata = photo.metadata
-    extra = PngImagePlugin.PngInfo()
-    for name, data in metadata.png_chunks:
-        extra.add(name, data)
-    for keyword, text in metadata.text.items():
-        extra.add_text(keyword, text)
-    if metadata.xmp:
-        extra.add_itxt(XMP_AS_TEXT, metadata.xmp.decode("utf-8", "replace"))
-    return _shared_options(metadata) | {"pnginfo": extra}
-
-
-def _webp_options(photo: Photo, quality: int | None) -> dict[str, Any]:
-    options = _shared_options(photo.metadata) | {"exact": True}  # colours under full transparency stay
-    if options.get("icc_profile", b"")[_PROFILE_COLOURS] == b"GRAY":
-        del options["icc_profile"]  # WebP has no grey, and the profile would not fit RGB
-    if photo.metadata.lossless and quality is None:
-        return options | {"lossless": True}
-    return options | {"quality": WEBP_QUALITY if quality is None else quality}
-
-
-def _bmp_options(photo: Photo, quality: int | None) -> dict[str, Any]:
-    return {"dpi": photo.metadata.dpi} if photo.metadata.dpi else {}
-
-
-_OPTIONS: dict[str, Callable[[Photo, int | None], dict[str, Any]]] = {
-    "JPEG": _jpeg_options,
-    "PNG": _png_options,
-    "WEBP": _webp_options,
-    "BMP": _bmp_options,
-}
-"""Format -> what Pillow is told when it saves in it."""

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 
 from moebius.engines.base import Engine, FloatArray
-from moebius.imaging import Box, Photo, Region, feather_weight, plan_regions
+from moebius.imaging import Box, Grain, Photo, Region, feather_weight, plan_regions
 from moebius.pipeline.canvas import Picture
 from moebius.pipeline.frame import Frame, Mask, Shape, prepare
 from moebius.pipeline.region import RegionFill, Timer
 from moebius.pipeline.tiles import Refiner
-from moebius.sampling import SamplingPlan
+from moebius.sampling import SamplingPlan, normal
 from moebius.settings import Settings
 from moebius.weights import ModelSpec
 
@@ -79,6 +79,7 @@ class Filling:
             whole=self.settings.strategy == "whole",
         )
         self.photo = self.original.copy()
+        self._grain: tuple[int, Grain] | None = None
 
     @property
     def steps(self) -> int:
@@ -189,11 +190,29 @@ class Filling:
     def _paste(self, region: Region, feather: int, box: Box, rgb: FloatArray) -> None:
         """Blend a part of a fill into the photo, fading out around the region's holes."""
         began = time.perf_counter()
+        if self.settings.grain:
+            if self._grain is None or self._grain[0] != region.index:
+                self._grain = region.index, self._measured_grain(region)
+            top, left = box.top - region.box.top, box.left - region.box.left
+            rgb = self._grain[1].add(
+                rgb, self.hole[box.slices], top=top, left=left, amount=self.settings.grain
+            )
         around = box.expand(feather).intersection(region.box)
         weight = feather_weight(self.hole[around.slices], feather)
         top, left = box.top - around.top, box.left - around.left
         self.photo.blend_rgb(box, rgb, weight[top : top + box.height, left : left + box.width])
         self.timer.add("blend", began)
+
+    def _measured_grain(self, region: Region) -> Grain:
+        """The photo's noise around a region's hole."""
+        crop, seed = region.box, self.settings.seed
+
+        def read(box: Box) -> FloatArray:
+            left, top = crop.left + box.left, crop.top + box.top
+            return self.original.crop_rgb(Box(left, top, left + box.width, top + box.height))
+
+        noise = partial(normal, seed=seed, key=f"{self.key}/{region.index}/grain")
+        return Grain(read, self.hole[crop.slices], noise)
 
     def _feather(self, region: Region) -> int:
         """The feather, but no wider than what the crop shows around the hole; a photo's own border is no limit."""

@@ -12,6 +12,7 @@ from PIL import Image
 
 from moebius._version import __version__
 from moebius.imaging import Box, Photo, write_photo
+from moebius.imaging.changes import Written
 from moebius.settings import Settings
 
 
@@ -60,14 +61,17 @@ class Result:
         format: str | None = None,
         quality: int | None = None,
         overwrite: bool = False,
-    ) -> None:
+    ) -> Written:
         """Write the picture with its metadata, in the photo's own format unless told otherwise.
+
+        Returns:
+            How it was stored: whether a JPEG's untouched blocks could be kept, for example.
 
         Raises:
             OutputError: the file exists (without `overwrite`) or cannot be written.
         """
         target = Path(target) if isinstance(target, str) else target
-        write_photo(self.photo, target, format=format, quality=quality, overwrite=overwrite)
+        return write_photo(self.photo, target, format=format, quality=quality, overwrite=overwrite)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pixels, as plain values."""

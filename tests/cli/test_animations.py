@@ -1,0 +1,69 @@
+"""`moebius inpaint` with GIF, APNG and WebP of several frames."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_photos import disc, picture
+from PIL import Image
+
+from moebius import Moebius
+from moebius.imaging import grow_mask
+
+FRAMES = [picture(96, 80, seed=seed) for seed in range(3)]
+MASK = disc(96, 80, (40, 30), 12)
+
+
+def frames_of(path: str) -> list[np.ndarray]:
+    with Image.open(path) as image:
+        return [
+            np.asarray(image.convert("RGB")) for index in range(image.n_frames) if image.seek(index) is None
+        ]
+
+
+def save(path: str) -> None:
+    first, *others = (Image.fromarray(frame) for frame in FRAMES)
+    first.save(path, save_all=True, append_images=others, duration=70, loop=0, lossless=True)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_every_frame_is_filled(inpaint: Any, work: Path, nano_like: Moebius, suffix: str) -> None:
+    save(f"waves.{suffix}")
+    done = inpaint("--json", "--grow", "1", "--seed", "3", photo=f"waves.{suffix}", output=f"clean.{suffix}")
+    assert done.code == 0 and done.err == "", done.err
+    report = json.loads(done.out)
+    assert report["frames"] == 3 and report["written"]["stored"] == "lossless"
+    written = frames_of(f"clean.{suffix}")
+    outside = ~grow_mask(MASK, 1 + 6)
+    for before, after in zip(FRAMES, written, strict=True):
+        assert np.array_equal(before[outside], after[outside])
+        expected = nano_like(before, "mask.png", seed=3, grow=1).photo.pixels
+        assert np.array_equal(after, expected), "as the library fills it, with the same noise in every frame"
+
+
+def test_of_another_format_the_first_frame_is_taken_and_told(inpaint: Any, work: Path) -> None:
+    save("waves.webp")
+    done = inpaint(photo="waves.webp", output="first.png")
+    assert done.code == 0 and "has 3 frames, only the first is used" in done.err
+    assert len(frames_of("first.png")) == 1
+
+
+def test_gif_of_few_colours_keeps_them(inpaint: Any, work: Path) -> None:
+    flat = [Image.fromarray((frame // 128 * 120).astype(np.uint8)) for frame in FRAMES]
+    flat[0].save("waves.gif", save_all=True, append_images=flat[1:], duration=70, loop=0)
+    done = inpaint("--grow", "1", photo="waves.gif", output="clean.gif")
+    assert done.code == 0, done.err
+    outside = ~grow_mask(MASK, 1 + 6)
+    for before, after in zip(frames_of("waves.gif"), frames_of("clean.gif"), strict=True):
+        assert np.array_equal(before[outside], after[outside])
+
+
+def test_a_report_says_what_changed(inpaint: Any, work: Path) -> None:
+    report = json.loads(inpaint("--json", "--grow", "1").out)
+    changes = report["changes"]
+    assert 0 < changes["changed"] <= int(grow_mask(MASK, 1 + 6).sum())
+    assert changes["box"][0] >= 40 - 20 and report["written"]["format"] == "PNG"
