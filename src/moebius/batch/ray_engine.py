@@ -110,8 +110,8 @@ def _records(
 ) -> Generator[Record, None, None]:
     if not items:
         return
-    with _cluster() as own:
-        size = _pool_size(workers, setup, own)
+    with _cluster() as alone:
+        size = _pool_size(workers, setup, alone)
         for row in _rows_of(_dataset(items, options, setup, size)):
             if row["record"]:
                 yield Record.from_dict(json.loads(row["record"]))
@@ -204,7 +204,7 @@ def _put(item: Item, record: Record, data: bytes) -> None:
     write_bytes(item.output, data, overwrite=True)
 
 
-def _pool_size(workers: tuple[int, int], setup: _Setup, own: bool) -> tuple[int, int]:
+def _pool_size(workers: tuple[int, int], setup: _Setup, alone: bool) -> tuple[int, int]:
     """Actors, (least, most)."""
     import ray
 
@@ -213,7 +213,7 @@ def _pool_size(workers: tuple[int, int], setup: _Setup, own: bool) -> tuple[int,
     room = int(there.get("CPU", 0) / setup.processors)
     if setup.gpus:
         room = min(room, int(there.get("GPU", 0) / setup.gpus))
-    if own and not room:
+    if alone and not room:
         raise DeviceError(
             f"expected room for a worker ({setup.processors:g} processors, {setup.gpus:g} GPUs), this machine has "
             f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}"
@@ -223,26 +223,42 @@ def _pool_size(workers: tuple[int, int], setup: _Setup, own: bool) -> tuple[int,
 
 @contextmanager
 def _cluster() -> Iterator[bool]:
-    """A cluster while the block lasts, quiet; whether it is one of our own."""
+    """A cluster while the block lasts, quiet; whether it is this machine alone."""
     import ray
 
-    connects = not ray.is_initialized()
-    if connects:
+    settings = {"enable_progress_bars": False, "max_consecutive_actor_init_deaths": MOST_DEATHS}
+    with _connection():
+        context = ray.data.DataContext.get_current()
+        before = {name: getattr(context, name) for name in settings if hasattr(context, name)}
+        try:
+            for name in before:
+                setattr(context, name, settings[name])
+            with _quiet(logging.getLogger("ray.data")):
+                yield len(ray.nodes()) == 1
+        finally:
+            for name, value in before.items():
+                setattr(context, name, value)
+
+
+@contextmanager
+def _connection() -> Iterator[None]:
+    """Connected to Ray while the block lasts; ends what was begun here."""
+    import ray
+    from ray._private import worker
+
+    if ray.is_initialized():
+        yield
+        return
+    # Ray tells of each death on standard output, where only this switch (of its debugger) reaches it.
+    before = vars(worker).get("_worker_logs_enabled", True)
+    vars(worker)["_worker_logs_enabled"] = False
+    try:
         with _environment(RAY_USAGE_STATS_ENABLED="0", RAY_BACKEND_LOG_LEVEL="fatal"):
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    settings = {"enable_progress_bars": False, "max_consecutive_actor_init_deaths": MOST_DEATHS}
-    context = ray.data.DataContext.get_current()
-    before = {name: getattr(context, name) for name in settings if hasattr(context, name)}
-    try:
-        for name in before:
-            setattr(context, name, settings[name])
-        with _quiet(logging.getLogger("ray.data")):
-            yield connects and len(ray.nodes()) == 1
+        yield
     finally:
-        for name, value in before.items():
-            setattr(context, name, value)
-        if connects:
-            ray.shutdown()
+        ray.shutdown()
+        vars(worker)["_worker_logs_enabled"] = before
 
 
 @contextmanager

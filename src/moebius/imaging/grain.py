@@ -38,7 +38,7 @@ everywhere: on photographs of plain surfaces 0.22 to 0.4 was measured, on brick,
 _MAX_RATIO = 6.0
 """Most that one level's variance may be of the lowest's: shot noise is about even in sRGB values, and what a camera
 adds in shadows makes up to 2.5 times the amplitude of it; more is texture."""
-_TILES = (509, 401)
+_TILES = (512, 405)
 """Sides of the drawn tiles. One alone does for a smaller fill; two together never repeat, and have no seams."""
 _STRIP = 1 << 19
 """Pixels that are worked on at a time."""
@@ -94,7 +94,7 @@ class Grain:
         self._axes = (axes * np.sqrt(np.maximum(values, 0))).T.astype(np.float32)  # (axis, channel)
         kernels = _kernels(_without_plane(blocks[flat]) @ axes)
         longest = max(mask.shape)
-        sides = (longest,) if longest <= _TILES[0] else _TILES
+        sides = (-(-longest // BLOCK) * BLOCK,) if longest <= _TILES[0] else _TILES
         drawn = noise((3, sum(side * side for side in sides)))
         share = np.float32(1 / np.sqrt(len(sides)))
         start = 0

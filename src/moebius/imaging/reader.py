@@ -53,15 +53,9 @@ def read_photo(source: Readable | NDArray[Any], *, max_pixels: int = MAX_PIXELS)
     with ImageSource(source, noun="photo", error=PhotoError, max_pixels=max_pixels) as opened:
         image = opened.open()
         with opened.decoding(image):
-            frames = _frames(image)
+            frames, at_least = _frames(image), " or more" if image.format == "GIF" else ""
             if frames > 1:
-                log.warning(
-                    "%s: has %d frames or more, only the first is used"
-                    if image.format == "GIF"
-                    else "%s: has %d frames, only the first is used",
-                    opened.label,
-                    frames,
-                )
+                log.warning("%s: has %d frames%s, only the first is used", opened.label, frames, at_least)
             if opened.layout in ("LA", "LA differences"):
                 image.load()
                 samples: Samples = grey_and_alpha(np.asarray(image).astype(np.uint16), opened.layout)
