@@ -22,6 +22,7 @@ ROOMS = (
     "training",
     "evaluation",
     "benchmarks",
+    "page",
     "export",
     "serve",
     "integrations",
@@ -36,7 +37,7 @@ BASE = {"numpy", "PIL", "onnxruntime", "safetensors", "huggingface_hub", "rich",
 NEVER_TORCH = ("_version", "errors", "settings", "imaging", "sampling", "cli")
 HEAVY_INSIDE = {
     "torch", "diffusers", "onnx", "onnxscript", "cv2", "skimage", "torchvision", "transformers",
-    "fsspec", "pyarrow", "ray",
+    "fsspec", "pyarrow", "ray", "fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart",
 }  # fmt: skip
 """Not in the base installation: rooms that it needs may import these inside functions only."""
 BASE_ROOMS = (*NEVER_TORCH, "weights", "engines", "pipeline", "batch")

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "moebius"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PROGRAMS = ("training", "evaluation", "export")
 """Rooms with a `python -m` of their own, which may set up the process it runs in."""
-ROOMS = ("engines", "imaging", "networks", "pipeline", "sampling", "weights")
+ROOMS = ("engines", "imaging", "networks", "pipeline", "sampling", "serve", "weights")
 PUBLIC = [("moebius", name) for name in moebius.__all__ if name != "__version__"] + [
     (f"moebius.{room}", name) for room in ROOMS for name in import_module(f"moebius.{room}").__all__
 ]

@@ -7,6 +7,7 @@ The library, the command line and everything above read defaults and validation 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -29,6 +30,89 @@ MAX_SEED = 2**64 - 1
 MAX_GROW = 512
 MAX_PIXELS = 200_000_000
 """Photos above this many pixels are refused before they are decoded (decompression bombs)."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Whole numbers from `low` to `high`."""
+
+    low: int
+    high: int
+
+    def check(self, name: str, value: object) -> None:
+        """Raises SettingsError for a value outside."""
+        if isinstance(value, bool) or not isinstance(value, int) or not self.low <= value <= self.high:
+            raise SettingsError(
+                f"{name}: expected a whole number from {self.low} to {self.high}, got {value!r}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"minimum": self.low, "maximum": self.high}
+
+
+@dataclass(frozen=True)
+class Number:
+    """Numbers from `low` to `high`."""
+
+    low: float
+    high: float
+
+    def check(self, name: str, value: object) -> None:
+        """Raises SettingsError for a value outside."""
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not math.isfinite(value) or not self.low <= value <= self.high:  # type: ignore[arg-type, operator]
+            raise SettingsError(
+                f"{name}: expected a number from {self.low:g} to {self.high:g}, got {value!r}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"minimum": self.low, "maximum": self.high}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def check(self, name: str, value: object) -> None:
+        """Raises SettingsError for another word."""
+        if value not in self.words:
+            raise SettingsError(f"{name}: expected one of {', '.join(self.words)}, got {value!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"choices": list(self.words)}
+
+
+RANGES: Mapping[str, Whole | Number | Choice] = {
+    "steps": Whole(1, MAX_STEPS),
+    "guidance": Number(0.0, MAX_GUIDANCE),
+    "seed": Whole(0, MAX_SEED),
+    "solver": Choice(SOLVERS),
+    "start": Choice(STARTS),
+    "grow": Whole(0, MAX_GROW),
+    "feather": Whole(0, 128),
+    "context": Number(1.25, 8.0),
+    "strategy": Choice(STRATEGIES),
+    "grain": Number(0.0, 1.0),
+}
+"""What each setting may be, besides those that are true or false."""
+
+HELP: Mapping[str, str] = {
+    "steps": "Solver steps; more is slower and mostly better.",
+    "guidance": "Category guidance scale; 1 = off.",
+    "seed": "The same seed gives the same picture, another one another try.",
+    "solver": "How the steps are taken.",
+    "start": "Start latents; only official sees what lies under the mask.",
+    "grow": "Grow the mask by this many pixels; by default scaled to each object.",
+    "feather": "Pixels outside the mask over which the fill fades into the photo.",
+    "context": "Side of the crop that the network sees, over the hole's longer side.",
+    "strategy": "How a large hole meets the network; tiles is slower, at the photo's own resolution.",
+    "grain": "How much of the photo's own noise the fill is given.",
+    "invert": "The mask is black where it should be filled.",
+    "fit_mask": "Resize a mask whose size is not the photo's.",
+}
+"""A line on each setting for people who choose one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,39 +151,12 @@ class Settings:
     """Resize a mask whose size is not the photo's, instead of refusing it."""
 
     def __post_init__(self) -> None:
-        _whole("steps", self.steps, 1, MAX_STEPS)
-        _number("guidance", self.guidance, 0.0, MAX_GUIDANCE)
-        _whole("seed", self.seed, 0, MAX_SEED)
-        _choice("solver", self.solver, SOLVERS)
-        _choice("start", self.start, STARTS)
-        _whole("grow", self.grow, 0, MAX_GROW)
-        _whole("feather", self.feather, 0, 128)
-        _number("context", self.context, 1.25, 8.0)
-        _choice("strategy", self.strategy, STRATEGIES)
-        _number("grain", self.grain, 0.0, 1.0)
-        for name in ("seed", "feather", "context", "strategy", "grain"):
-            if getattr(self, name) is None:
+        for name, allowed in RANGES.items():
+            value = getattr(self, name)
+            if value is not None:
+                allowed.check(name, value)
+            elif name in ("seed", "feather", "context", "strategy", "grain"):
                 raise SettingsError(f"{name}: expected a value, got None")
 
     def to_dict(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
-def _whole(name: str, value: object, low: int, high: int) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise SettingsError(f"{name}: expected a whole number from {low} to {high}, got {value!r}")
-
-
-def _number(name: str, value: object, low: float, high: float) -> None:
-    if value is None:
-        return
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not low <= value <= high:  # type: ignore[arg-type, operator]
-        raise SettingsError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
-
-
-def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value is not None and value not in choices:
-        raise SettingsError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")

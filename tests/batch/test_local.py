@@ -20,8 +20,9 @@ from quick_model import Folders, SlowEngine, add_photo, item_of, make_folders, q
 
 from moebius import Moebius
 from moebius.batch import Options
-from moebius.batch.local import LocalRun, _Slots, _slots
+from moebius.batch.local import LocalRun, _places
 from moebius.errors import MoebiusError, OutputError
+from moebius.pipeline.places import Places
 
 
 def started(folders: Folders, model: Moebius, **more: Any) -> tuple[LocalRun, Any]:
@@ -186,19 +187,19 @@ def test_an_output_folder_that_cannot_be_written(folders: Folders) -> None:
 def test_large_photos_take_several_places(folders: Folders) -> None:
     for size, places in (((10, 10), 1), ((5000, 5000), 1), ((5001, 5000), 2), ((12000, 8400), 5)):
         Image.new("1", size).save(folders.photos / "large.png")
-        assert _slots(item_of(folders, "large.png")) == places
+        assert _places(item_of(folders, "large.png")) == places
     for name in ("missing.png", "x\0y.png"):
-        assert _slots(item_of(folders, "000.png", photo=name)) == 1
-    assert _slots(replace(item_of(folders, "000.png"), photo="memory://a.png")) == 1
+        assert _places(item_of(folders, "000.png", photo=name)) == 1
+    assert _places(replace(item_of(folders, "000.png"), photo="memory://a.png")) == 1
 
 
 def test_places_are_never_exceeded_and_none_starves() -> None:
-    slots, chance, guard = _Slots(3), random.Random(1), threading.Lock()
+    places, chance, guard = Places(3), random.Random(1), threading.Lock()
     used, most, ended = 0, 0, []
 
     def work(wanted: int) -> None:
         nonlocal used, most
-        with slots.taken(wanted):
+        with places.taken(wanted):
             with guard:
                 used += min(wanted, 3)
                 most = max(most, used)

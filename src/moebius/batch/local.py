@@ -22,12 +22,11 @@ from moebius.engines import Lane
 from moebius.errors import MoebiusError, OutputError, PhotoError
 from moebius.imaging.decode import ImageSource
 from moebius.pipeline import Moebius
+from moebius.pipeline.places import Places, places_for
 from moebius.settings import MAX_PIXELS
 
 WORKERS = 4
 """Photos at a time: ONNX Runtime takes two calls at once, and while they last two more photos get ready for theirs."""
-PIXELS_A_SLOT = 25_000_000
-"""A photo with more pixels takes the place of several."""
 THREAD_NAME = "moebius batch"
 """What the names of its threads begin with."""
 _LOOK = 0.2
@@ -58,7 +57,7 @@ class LocalRun:
         self._model, self._options, self._ledger = model, options, ledger
         self._workers = workers
         self._waiting = deque(items)
-        self._slots = _Slots(workers)
+        self._places = Places(workers)
         self._guard = threading.Lock()
         self._stop = threading.Event()
         self._failed_before = frozenset(ledger.manifest.failed)
@@ -147,7 +146,7 @@ class LocalRun:
             return
         try:
             if not self._is_done_elsewhere(item):
-                with self._slots.taken(_slots(item)):
+                with self._places.taken(_places(item)):
                     self._fill(model, item)
         finally:
             self._ledger.claims.release(item.output_name)
@@ -174,34 +173,7 @@ class LocalRun:
             raise MoebiusError(record.error["message"])
 
 
-class _Slots:
-    """How many photos are in memory, weighted by their size; first come, first served."""
-
-    def __init__(self, count: int):
-        self._count = self._free = count
-        self._queue: deque[object] = deque()
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def taken(self, wanted: int) -> Iterator[None]:
-        """Hold `wanted` slots, or all there are if that is less, inside the `with` block."""
-        wanted = min(wanted, self._count)
-        ticket = object()
-        with self._changed:
-            self._queue.append(ticket)
-            self._changed.wait_for(lambda: self._queue[0] is ticket and self._free >= wanted)
-            self._queue.popleft()
-            self._free -= wanted
-            self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += wanted
-                self._changed.notify_all()
-
-
-def _slots(item: Item) -> int:
+def _places(item: Item) -> int:
     """Places that a photo takes, by the size in its header; 1 where that cannot be told."""
     if is_url(item.photo):
         return 1
@@ -210,4 +182,4 @@ def _slots(item: Item) -> int:
             width, height = source.open().size
     except PhotoError:
         return 1
-    return -(-width * height // PIXELS_A_SLOT)
+    return places_for(width * height)

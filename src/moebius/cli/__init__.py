@@ -16,6 +16,7 @@ COMMANDS = {
     "inpaint": "Take something out of a photo, or fill a hole in it.",
     "mask": "Make a mask, or look at what it will do.",
     "batch": "Fill folders of photos; can be stopped and gone on with.",
+    "serve": "A web page with a brush, and an HTTP API.",
     "evaluate": "Measure quality: one report, beside other methods.",
     "study": "Vary one thing of a model, and measure what it does.",
     "train": "Train a network by a recipe; look at its data first.",

@@ -42,6 +42,8 @@ class Event:
     fraction: float
     """Part of the photo's work that is done, 0 to 1."""
     preview: Preview
+    box: Box
+    """What of the photo the preview shows."""
 
 
 @dataclass
@@ -139,7 +141,8 @@ class Filling:
             for state in fill.steps():
                 done = level * len(self.plan) + state.index + 1
                 fraction = (finished + len(group) * done / total) / len(self.regions)
-                yield Event(finished, done, self.steps, fraction, partial(_preview, fill, state.x0))
+                preview = partial(_preview, fill, state.x0, _inner_part(frames[0]))
+                yield Event(finished, done, self.steps, fraction, preview, group[0].box)
             finals = fill.pixels()
         return finals
 
@@ -170,7 +173,9 @@ class Filling:
         )  # fmt: skip
         for part, before in run:
             fraction = (finished + 0.2 + 0.8 * part) / len(self.regions)
-            yield Event(finished, self.steps, self.steps, fraction, partial(_small, before, self.spec.size))
+            preview = partial(_small, before, self.spec.size)
+            left, top, right, bottom = map(round, before.box)
+            yield Event(finished, self.steps, self.steps, fraction, preview, Box(left, top, right, bottom))
 
     def _paste_frame(self, region: Region, frame: Frame, pixels: FloatArray) -> None:
         """Bring a frame to the photo's resolution, where it has weight, and blend it in."""
@@ -227,8 +232,16 @@ class Filling:
         return min(self.settings.feather, room)
 
 
-def _preview(fill: RegionFill, x0: object) -> Image.Image:
-    return _image(fill.preview(x0))
+def _preview(fill: RegionFill, x0: object, inner: tuple[float, float]) -> Image.Image:
+    """The first frame's picture from a step's x0, without what only fills up the model's shape."""
+    pixels = fill.preview(x0)
+    height, width = (max(1, round(part * side)) for part, side in zip(inner, pixels.shape, strict=False))
+    return _image(pixels[:height, :width])
+
+
+def _inner_part(frame: Frame) -> tuple[float, float]:
+    """(height, width) of the crop inside a frame of the model's own shape, as parts of it."""
+    return frame.inner[0] / frame.mask.shape[0], frame.inner[1] / frame.mask.shape[1]
 
 
 def _small(picture: Picture, size: int) -> Image.Image:

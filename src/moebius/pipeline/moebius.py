@@ -191,9 +191,10 @@ class Moebius:
         )
         count, steps = len(filling.regions), filling.steps if filling.regions else 0
         preview: Callable[[], Image.Image] = partial(Image.new, "RGB", (self.spec.size, self.spec.size))
+        box = None
         for event in filling.run():
-            preview = event.preview
-            yield Progress(event.region, count, event.step, steps, event.fraction, preview)
+            preview, box = event.preview, event.box
+            yield Progress(event.region, count, event.step, steps, event.fraction, preview, box)
         timer.add("total", began)
         result = Result(
             photo=filling.photo,
@@ -212,7 +213,7 @@ class Moebius:
             timings=timer.seconds,
             warnings=warnings,
         )
-        yield Progress(max(0, count - 1), count, steps, steps, 1.0, preview, result)
+        yield Progress(max(0, count - 1), count, steps, steps, 1.0, preview, box, result)
 
 
 def _warn(hole: Mask) -> tuple[str, ...]:

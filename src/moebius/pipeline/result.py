@@ -114,5 +114,7 @@ class Progress:
     """Part of the work that is done, 0 to 1."""
     preview: Callable[[], Image.Image]
     """A picture of the region at hand as it stands now, at the model's size; costs one decoder call."""
+    box: Box | None = None
+    """What of the photo the preview shows; None where nothing was filled."""
     result: Result | None = None
     """Set on the last event only, which repeats the counts of the one before."""

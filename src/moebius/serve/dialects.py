@@ -1,0 +1,107 @@
+"""What the foreign dialects share: errors in a form of their own, and jobs that end with their request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from moebius.serve.errors import ServeError, UnavailableError
+from moebius.serve.jobs import Job
+from moebius.serve.request import FillRequest
+from moebius.serve.service import Service
+
+T = TypeVar("T")
+
+
+def route_with(answer: Callable[[ServeError], Response]) -> type[APIRoute]:
+    """A route class for `APIRouter` whose routes say no in the form that `answer` gives an error."""
+
+    class Route(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def handle_or_say_no(request: Request) -> Response:
+                try:
+                    return await handle(request)
+                except ServeError as error:
+                    return answer(error)
+
+            return handle_or_say_no
+
+    return Route
+
+
+def retry_headers(error: ServeError) -> dict[str, str]:
+    """`Retry-After` in whole seconds, where it is worth asking again."""
+    return {} if error.retry_after is None else {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+
+
+def service_of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def model_of(request: Request) -> dict[str, Any]:
+    """What the workers say of their model.
+
+    Raises:
+        UnavailableError: none is ready yet.
+    """
+    info = service_of(request).info
+    if not info:
+        raise UnavailableError("the server is starting: its model is not loaded yet", retry_after=2)
+    return info
+
+
+@contextlib.asynccontextmanager
+async def submitted(
+    request: Request, fills: Sequence[FillRequest], deadline: float | None
+) -> AsyncIterator[list[Job]]:
+    """Jobs that end with the block: nothing of them is kept, whether they are done or not.
+
+    Args:
+        deadline: seconds in which each picture is needed; None for the server's own limit.
+
+    Raises:
+        ServeError: not all of them can be taken; then none is.
+    """
+    service = service_of(request)
+    jobs: list[Job] = []
+    try:
+        for fill in fills:
+            jobs.append(service.submit(fill, request_id=request.state.request_id, deadline=deadline))
+        yield jobs
+    finally:
+        for job in jobs:
+            service.forget(job)
+
+
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """The outcome of `work`, which is given up when the client leaves. The request's body must have been read.
+
+    Raises:
+        ClientDisconnect: the client has left.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)  # it ends what it has begun
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

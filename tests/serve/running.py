@@ -1,0 +1,98 @@
+"""A real `moebius serve` in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+START_SECONDS = 60.0
+
+
+@dataclass
+class Server:
+    """A server that has been started."""
+
+    url: str
+    process: subprocess.Popen[str]
+    log: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def info(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.url}/v1/info") as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    @property
+    def worker(self) -> int:
+        """Process id of the worker."""
+        return int(self.info()["model"]["pid"])
+
+    def records(self) -> list[dict[str, Any]]:
+        """The log's lines of JSON."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait_until_ready(self) -> None:
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
+            assert self.process.poll() is None, self.log.read_text()
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/readyz"):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"not ready: {self.log.read_text()}")
+
+
+@contextlib.contextmanager
+def running_server(folder: Path, *arguments: str, ready: bool = True) -> Iterator[Server]:
+    """`moebius serve` on a free port, until the block ends.
+
+    Args:
+        folder: where its log goes; also its home and its folder for temporary files.
+        ready: wait until it has loaded its model.
+    """
+    temporary = folder / "temporary"
+    temporary.mkdir(parents=True, exist_ok=True)
+    log = folder / "serve.log"
+    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONWARNINGS": "default"}
+    with log.open("w") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "moebius", "serve", "--port", "0", "--log-format", "json", *arguments],
+            stderr=sink, stdout=sink, text=True, cwd=folder, env=environment,
+        )  # fmt: skip
+    try:
+        server = Server(_address(process, log), process, log, environment)
+        if ready:
+            server.wait_until_ready()
+        yield server
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _address(process: subprocess.Popen[str], log: Path) -> str:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        found = re.search(r"serving \S+ on (http\S+)", log.read_text())
+        if found:
+            return found[1]
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    raise AssertionError(f"never listened: {log.read_text()}")
