@@ -10,16 +10,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from made_files import encoded, exif
+from made_jpegs import painted, picture, rewritten, touched_blocks
 from PIL import Image, ImageCms
 
-from moebius.imaging import Metadata, Photo, read_photo, write_photo
+from moebius.imaging import Metadata, Photo, read_photo
 from moebius.imaging.arrays import AnyArray
-from moebius.imaging.changes import Written
 from moebius.imaging.exif import turn_upright
 from moebius.imaging.jpeg_segments import read_layout, without_metadata
 
@@ -28,45 +27,12 @@ jpeglib = pytest.importorskip("jpeglib")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def picture(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Waves in every channel, and grain."""
-    y, x = np.mgrid[:height, :width]
-    waves = np.stack([np.sin(x / 7 + y / 11), np.cos(x / 13), np.sin(y / 9)], axis=-1)
-    grain = np.random.default_rng(seed).normal(0, 10, (height, width, 3))
-    return Image.fromarray(np.clip(128 + 90 * waves + grain, 0, 255).astype(np.uint8))
-
-
-def painted(photo: Photo, box: tuple[int, int, int, int] = (30, 20, 50, 40)) -> tuple[Photo, AnyArray]:
-    """The photo with a slope in a box, and the pixels in which it has changed."""
-    left, top, right, bottom = box
-    result = photo.copy()
-    part = result.pixels[top:bottom, left:right]
-    part[:] = (40 + 8 * np.arange(right - left))[None, :, None] + [0, 20, 40][: part.shape[2]]
-    return result, (result.pixels != photo.pixels).any(axis=-1)
-
-
-def rewritten(photo: Photo, **options: Any) -> tuple[bytes, Written]:
-    buffer = io.BytesIO()
-    report = write_photo(photo, buffer, **options)
-    return buffer.getvalue(), report
-
-
 def coefficients(data: bytes, folder: Path) -> list[AnyArray]:
     path = folder / "read.jpg"
     path.write_bytes(without_metadata(data))
     read = jpeglib.read_dct(str(path))
     read.load()
     return [read.Y] if read.Cb is None else [read.Y, read.Cb, read.Cr]
-
-
-def touched_blocks(changed: AnyArray, across: int, down: int) -> AnyArray:
-    rows, columns = (-(-length // step) for length, step in zip(changed.shape, (down, across), strict=True))
-    return np.array(
-        [
-            [changed[r * down : (r + 1) * down, c * across : (c + 1) * across].any() for c in range(columns)]
-            for r in range(rows)
-        ]
-    )
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -211,7 +177,7 @@ def test_asked_for_quality_is_given() -> None:
 
 
 def test_many_threads() -> None:
-    """Of different photos; jpeglib by itself shares tables between threads."""
+    """Of different photos."""
     files = [encoded(picture(80 + 8 * index, 64, index), "JPEG") for index in range(8)]
     photos = [painted(read_photo(data))[0] for data in files]
     alone = [rewritten(photo)[0] for photo in photos]
@@ -267,6 +233,12 @@ print(sorted(outcomes))
     assert list(scratch.iterdir()) == []
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff\xd8", PLAIN[:40], PLAIN[:170], b"\xff\xd8" + b"\xff" * 50])
+SHORT = b"\xff\xd8\xff\xe1\x00\x01" + PLAIN[2:]
+"""A segment that says it is shorter than the field that says so: readers disagree on where the next begins."""
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xd8", PLAIN[:40], PLAIN[:170], b"\xff\xd8" + b"\xff" * 50, SHORT]
+)
 def test_layout_of_damaged_files(data: bytes) -> None:
     assert read_layout(data).problem

@@ -8,8 +8,8 @@ A block is touched when a pixel of its own area has changed: of 8 x 8 pixels for
 Decoders blend chroma with its neighbours, so pixels outside touched blocks decode to the same values but for a rim of
 one chroma sample around them.
 
-`jpeglib` (the extra "jpeg") reads and writes the coefficients. It is C code that keeps markers in tables of fixed size
-and shares them between threads, so it is given files without any, one at a time.
+`jpeg_coefficients` reads and writes the coefficients, in memory. Work in Python grows with what has changed; the rest
+costs a decoding and a comparison (to see what has changed) and copies of coefficients.
 
 Source: ITU-T T.81, annexes A (blocks, interleaving) and B (markers); JFIF 1.02.
 """
@@ -17,34 +17,35 @@ Source: ITU-T T.81, annexes A (blocks, interleaving) and B (markers); JFIF 1.02.
 from __future__ import annotations
 
 import io
+import logging
 import math
-import tempfile
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from moebius.imaging.arrays import AnyArray, Mask
 from moebius.imaging.decode import reason
 from moebius.imaging.exif import turn_upright
-from moebius.imaging.jpeg_segments import Layout, header_segments, read_layout, with_ids, without_metadata
+from moebius.imaging.jpeg_coefficients import Coded, CoefficientsError, read_coefficients, write_coefficients
+from moebius.imaging.jpeg_segments import Layout, header_segments, read_layout
 from moebius.imaging.photo import Photo
+
+log = logging.getLogger(__name__)
 
 MAX_COEFFICIENTS = 160_000_000
 """Larger files are encoded anew: coefficients take two bytes each, two or three times over. 100 megapixels of 4:2:0."""
 _BLOCK = 8
 _SUBSAMPLING = {(1, 1): 0, (2, 1): 1, (2, 2): 2}
 """Luma samples a chroma sample, across and down -> Pillow's number."""
-_ROWS = 512
-_ONE_AT_A_TIME = threading.Lock()
-
-Coefficients = NDArray[np.int16]
-"""(rows of blocks, columns of blocks, 8, 8)"""
+_SIDEWAYS = (1, 2)
+"""4:4:0, which Pillow does not write: 4:2:2 of the picture lying on its side."""
+_GAP = 16
+"""Rows of MCUs without a change that are cheaper to leave out than to encode."""
+_ROWS = 64
+"""Compared at a time: what they need stays in the processor's cache."""
 
 
 class BlocksLostError(Exception):
@@ -62,15 +63,6 @@ class KeptBlocks:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Coded:
-    """A picture as coefficients, one entry a component in `planes` and `tables`."""
-
-    layout: Layout
-    planes: list[Coefficients]
-    tables: list[NDArray[np.uint16]]  # (8, 8) each
-
-
 def keep_blocks(photo: Photo, options: Mapping[str, Any]) -> KeptBlocks:
     """Write a photo that came from a JPEG as a JPEG, keeping the blocks whose pixels are as they were.
 
@@ -79,27 +71,39 @@ def keep_blocks(photo: Photo, options: Mapping[str, Any]) -> KeptBlocks:
         options: what `Image.save` takes for JPEG; tables, subsampling and quality are the original's.
 
     Raises:
-        BlocksLostError: see the message.
+        BlocksLostError: whatever goes wrong; see the message.
     """
+    try:
+        return _keep_blocks(photo, options)
+    except BlocksLostError:
+        raise
+    except CoefficientsError as error:
+        raise BlocksLostError(str(error)) from error
+    except Exception as error:  # the photo can still be written, without them
+        log.warning("keeping the blocks of a JPEG has failed", exc_info=True)
+        raise BlocksLostError(f"keeping its blocks has failed: {reason(error)}") from error
+
+
+def _keep_blocks(photo: Photo, options: Mapping[str, Any]) -> KeptBlocks:
     source = photo.metadata.source
     if source is None:
         raise BlocksLostError("the original JPEG is not at hand")
     layout = read_layout(source.data)
     _check(photo, layout, source.orientation)
     changed = _stored(_changed(photo, source.data, source.orientation), source.orientation)
-    original = _read(source.data, layout)
+    original = read_coefficients(source.data, layout)
     head, rewritten = _splice(original, photo, changed, source.orientation, options)
     result = _upright(original, source.orientation)
     total = sum(plane.shape[0] * plane.shape[1] for plane in result.planes)
     warnings = ("the original is progressive, its copy is sequential",) if layout.progressive else ()
-    return KeptBlocks(head + _write(result), total, rewritten, warnings)
+    return KeptBlocks(head + write_coefficients(result), total, rewritten, warnings)
 
 
 def _check(photo: Photo, layout: Layout, orientation: int) -> None:
     """Everything that can be told before anything is decoded."""
     if layout.problem:
         raise BlocksLostError(layout.problem)
-    if layout.components == 3 and layout.chroma not in _SUBSAMPLING:
+    if layout.components == 3 and layout.chroma not in (*_SUBSAMPLING, _SIDEWAYS):
         across, down = layout.chroma
         raise BlocksLostError(f"its chroma has one sample for {across} x {down} pixels")
     upright = layout.transposed() if orientation > 4 else layout
@@ -124,10 +128,12 @@ def _changed(photo: Photo, data: bytes, orientation: int) -> Mask:
         before = turn_upright(decoded, orientation).reshape(photo.pixels.shape)
     except Exception as error:
         raise BlocksLostError(f"the original cannot be decoded ({reason(error)})") from error
-    changed = np.empty(photo.pixels.shape[:2], dtype=bool)
+    changed = np.zeros(photo.pixels.shape[:2], dtype=bool)
     for top in range(0, photo.height, _ROWS):
-        rows = slice(top, top + _ROWS)
-        changed[rows] = (photo.pixels[rows] != before[rows]).any(axis=-1)
+        differs = photo.pixels[top : top + _ROWS] != before[top : top + _ROWS]
+        if differs.any():
+            for channel in range(differs.shape[2]):  # many times faster than `any` along so short an axis
+                changed[top : top + _ROWS] |= differs[..., channel]
     return changed
 
 
@@ -140,39 +146,49 @@ def _stored(pixels: AnyArray, orientation: int) -> AnyArray:
 
 
 def _splice(
-    original: _Coded, photo: Photo, changed: Mask, orientation: int, options: Mapping[str, Any]
+    original: Coded, photo: Photo, changed: Mask, orientation: int, options: Mapping[str, Any]
 ) -> tuple[bytes, int]:
     """Put the blocks that have changed into `original`.
 
-    Whole MCUs (the smallest areas that hold whole blocks of every component) around all that has changed are encoded,
+    Whole MCUs (the smallest areas that hold whole blocks of every component) around what has changed are encoded,
     which gives the same coefficients as encoding everything.
 
     Returns:
         The new file's header with its metadata, and the number of blocks that are new.
     """
     across, down = (_BLOCK * factor for factor in original.layout.chroma)
+    stored = _stored(photo.pixels, orientation)
+    head, rewritten = b"", 0
+    for left, top, right, bottom in _areas(changed, across, down):
+        pixels = np.ascontiguousarray(stored[top:bottom, left:right])
+        head, piece = _encode(pixels, original, options)
+        for index, (plane, new) in enumerate(zip(original.planes, piece.planes, strict=True)):
+            if (original.tables[index] != piece.tables[index]).any():
+                raise BlocksLostError("its quantisation tables cannot be written again")
+            size = (down, across) if index and original.layout.components == 3 else (_BLOCK, _BLOCK)
+            touched = _any_in_blocks(changed[top:bottom, left:right], size)
+            first_row, first_column = top // size[0], left // size[1]
+            part = plane[first_row : first_row + len(new), first_column : first_column + new.shape[1]]
+            part[touched] = new[touched]
+            rewritten += int(touched.sum())
+    return head, rewritten
+
+
+def _areas(changed: Mask, across: int, down: int) -> list[tuple[int, int, int, int]]:
+    """Boxes (left, top, right, bottom) of whole MCUs, one below the other, with all that has changed inside.
+
+    There is always one, for the metadata is encoded with it.
+    """
     height, width = changed.shape
-    rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
-    left, top, right, bottom = 0, 0, across, down
-    if rows.size:
-        top, left = int(rows[0]) // down * down, int(columns[0]) // across * across
-        bottom, right = int(rows[-1]) // down * down + down, int(columns[-1]) // across * across + across
-    bottom, right = min(bottom, height), min(right, width)
-    pixels = np.ascontiguousarray(_stored(photo.pixels, orientation)[top:bottom, left:right])
-    encoded = _encode(pixels, original, options)
-    piece = _read(encoded, read_layout(encoded))
-    touched_pixels = changed[top:bottom, left:right]
-    rewritten = 0
-    for index, (plane, new) in enumerate(zip(original.planes, piece.planes, strict=True)):
-        if (original.tables[index] != piece.tables[index]).any():
-            raise BlocksLostError("its quantisation tables cannot be written again")
-        size = (down, across) if index and original.layout.components == 3 else (_BLOCK, _BLOCK)
-        touched = _any_in_blocks(touched_pixels, size)
-        first_row, first_column = top // size[0], left // size[1]
-        part = plane[first_row : first_row + len(new), first_column : first_column + new.shape[1]]
-        part[touched] = new[touched]
-        rewritten += int(touched.sum())
-    return header_segments(encoded), rewritten
+    rows = np.unique(np.flatnonzero(changed.any(axis=1)) // down)
+    if not rows.size:
+        return [(0, 0, min(across, width), min(down, height))]
+    areas = []
+    for run in np.split(rows, np.flatnonzero(np.diff(rows) > _GAP) + 1):
+        top, bottom = int(run[0]) * down, min(int(run[-1] + 1) * down, height)
+        columns = np.flatnonzero(changed[top:bottom].any(axis=0)) // across
+        areas.append((int(columns[0]) * across, top, min(int(columns[-1] + 1) * across, width), bottom))
+    return areas
 
 
 def _any_in_blocks(mask: Mask, size: tuple[int, int]) -> Mask:
@@ -180,21 +196,34 @@ def _any_in_blocks(mask: Mask, size: tuple[int, int]) -> Mask:
     height, width = (math.ceil(length / step) * step for length, step in zip(mask.shape, size, strict=True))
     padded = np.zeros((height, width), dtype=bool)
     padded[: mask.shape[0], : mask.shape[1]] = mask
-    blocks = padded.reshape(height // size[0], size[0], width // size[1], size[1])
-    return np.logical_or.reduce(blocks, axis=(1, 3))  # type: ignore[no-any-return]
+    rows, columns = height // size[0], width // size[1]
+    eights = padded.view(np.uint64).reshape(
+        rows, size[0], width // 8
+    )  # eight pixels a number: 20 times faster
+    return (np.bitwise_or.reduce(eights, axis=1) != 0).reshape(rows, columns, -1).any(axis=2)  # type: ignore[no-any-return]
 
 
-def _encode(pixels: AnyArray, original: _Coded, options: Mapping[str, Any]) -> bytes:
+def _encode(pixels: AnyArray, original: Coded, options: Mapping[str, Any]) -> tuple[bytes, Coded]:
+    """Encode part of the photo as the original is encoded.
+
+    Returns:
+        A file's start with the photo's metadata, and the coefficients.
+    """
+    sideways = original.layout.chroma == _SIDEWAYS
+    if sideways:
+        pixels = np.ascontiguousarray(pixels.swapaxes(0, 1))
     own = {key: value for key, value in options.items() if key not in ("quality", "progressive")}
-    own["qtables"] = [table.ravel().tolist() for table in original.tables]
+    own["qtables"] = [(table.T if sideways else table).ravel().tolist() for table in original.tables]
     if original.layout.components == 3:
-        own["subsampling"] = _SUBSAMPLING[original.layout.chroma]
+        own["subsampling"] = _SUBSAMPLING[(2, 1) if sideways else original.layout.chroma]
     buffer = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, "JPEG", **own)
-    return buffer.getvalue()
+    encoded = buffer.getvalue()
+    piece = read_coefficients(encoded, read_layout(encoded))
+    return header_segments(encoded), _upright(piece, 5) if sideways else piece
 
 
-def _upright(coded: _Coded, orientation: int) -> _Coded:
+def _upright(coded: Coded, orientation: int) -> Coded:
     """Coefficients of the picture turned and mirrored: blocks change places, odd frequencies their sign."""
     if orientation == 1:
         return coded
@@ -210,53 +239,4 @@ def _upright(coded: _Coded, orientation: int) -> _Coded:
         planes.append(plane)
     if orientation <= 4:
         return replace(coded, planes=planes)
-    return _Coded(coded.layout.transposed(), planes, [table.T for table in coded.tables])
-
-
-def _read(data: bytes, layout: Layout) -> _Coded:
-    jpeglib = _jpeglib()
-    with _ONE_AT_A_TIME, tempfile.TemporaryDirectory(prefix="moebius-") as folder:
-        path = Path(folder) / "in.jpg"
-        path.write_bytes(without_metadata(data))
-        try:
-            read = jpeglib.read_dct(str(path))
-            read.load()
-            planes = [read.Y] if layout.components == 1 else [read.Y, read.Cb, read.Cr]
-            tables = [read.qt[number] for number in read.quant_tbl_no]
-        except Exception as error:  # it meets hostile bytes, like any decoder
-            raise BlocksLostError(f"its coefficients cannot be read ({error})") from error
-    if [plane.shape[:2] for plane in planes] != layout.blocks():
-        raise BlocksLostError("its coefficients are not laid out as its header says")
-    return _Coded(layout, planes, tables)
-
-
-def _write(coded: _Coded) -> bytes:
-    """The file from the quantisation tables to the end."""
-    jpeglib = _jpeglib()
-    tables = [coded.tables[0]]
-    if coded.layout.components == 3:
-        same = (coded.tables[1] == coded.tables[2]).all()
-        tables += [coded.tables[1]] if same else coded.tables[1:]
-    numbers = [min(index, len(tables) - 1) for index in range(coded.layout.components)]
-    image = jpeglib.from_dct(*coded.planes, qt=np.stack(tables), quant_tbl_no=numbers)
-    image.width, image.height = coded.layout.size
-    image.samp_factor = [[down, across] for across, down in coded.layout.factors]
-    with _ONE_AT_A_TIME, tempfile.TemporaryDirectory(prefix="moebius-") as folder:
-        path = Path(folder) / "out.jpg"
-        try:
-            image.write_dct(str(path), flags=["+OPTIMIZE_CODING"])
-            data = path.read_bytes()
-        except Exception as error:
-            raise BlocksLostError(f"its coefficients cannot be written ({error})") from error
-    written = read_layout(data)
-    if (written.size, written.factors, written.problem) != (coded.layout.size, coded.layout.factors, ""):
-        raise BlocksLostError("its coefficients cannot be written in the original's layout")
-    return with_ids(data)
-
-
-def _jpeglib() -> Any:
-    try:
-        import jpeglib
-    except ImportError as error:
-        raise BlocksLostError("keeping blocks needs jpeglib: pip install 'moebius-inpaint[jpeg]'") from error
-    return jpeglib
+    return Coded(coded.layout.transposed(), planes, [table.T for table in coded.tables])

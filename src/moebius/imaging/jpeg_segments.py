@@ -155,7 +155,10 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             return
         if at + 4 > len(data):
             return
-        end = at + 2 + int(struct.unpack_from(">H", data, at + 2)[0])
+        length = int(struct.unpack_from(">H", data, at + 2)[0])
+        if length < 2:  # it counts itself; readers disagree on what follows
+            return
+        end = at + 2 + length
         if marker == _SCAN:
             following = _NEXT_MARKER.search(data, end)
             end = following.start() if following else len(data)
