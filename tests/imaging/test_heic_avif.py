@@ -54,6 +54,18 @@ def test_heic(channels: int, dtype: type) -> None:
     assert "HEIF" not in Image.OPEN, "the plugin is for the file at hand, not for all of Pillow"
 
 
+@pytest.mark.parametrize("mode", ["L;16", "RGBA;16"])
+def test_white_of_ten_bits_is_white_and_opaque_is_opaque(mode: str) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    shape = (48, 64) if mode == "L;16" else (48, 64, 4)
+    buffer = io.BytesIO()
+    white = np.full(shape, 65535, np.uint16)
+    pillow_heif.from_bytes(mode=mode, size=(64, 48), data=white.tobytes()).save(buffer, quality=-1)
+    photo = read_photo(buffer.getvalue())
+    assert (photo.samples() == 65535).all()
+    write_photo(photo, io.BytesIO(), format="jpeg")  # which refuses transparency
+
+
 def test_heic_without_its_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     data = heic(noise((16, 16, 3)))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)

@@ -12,6 +12,7 @@ from made_files import noise
 
 from moebius.errors import PhotoError
 from moebius.imaging import Photo, read_photo, write_photo
+from moebius.imaging.exif import turn_upright
 
 HEIGHT, WIDTH = 37, 53
 
@@ -81,3 +82,18 @@ def test_lab_with_alpha_is_refused() -> None:
     tifffile.imwrite(buffer, samples, photometric="cielab", extrasamples=["unassalpha"])
     with pytest.raises(PhotoError, match="TIFF"):
         read_photo(buffer.getvalue())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("predictor", [False, True])
+def test_grey_and_alpha_lying_on_its_side(orientation: int, predictor: bool) -> None:
+    samples = noise((4, 6, 2), np.uint16)
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer, samples, photometric="minisblack", extrasamples=["unassalpha"], planarconfig="contig",
+        compression="zlib", predictor=predictor, extratags=[(274, "H", 1, orientation, True)],
+    )  # fmt: skip
+    photo = read_photo(buffer.getvalue())
+    assert np.array_equal(photo.samples(), turn_upright(samples, orientation))
+    _, again = rewritten(photo)
+    assert np.array_equal(again.samples(), photo.samples())

@@ -55,6 +55,8 @@ class ImageSource:
         """The encoded bytes, seekable; None for a Pillow image."""
         self.layout: OddLayout | None = None
         """What an opened TIFF really is, if `stream` has become one that shows it as something else."""
+        self.orientation = 1
+        """EXIF orientation of such a TIFF that Pillow is not shown; 1 to 8."""
 
     def __enter__(self) -> Self:
         source = self._source
@@ -167,14 +169,14 @@ class ImageSource:
         shown = shown_as_another(self.stream.read())
         if shown is None:
             return None
-        data, layout = shown
         try:
-            image = factory(io.BytesIO(data), "")
+            image = factory(io.BytesIO(shown.data), "")
         except Exception:
             return None
         if self.stream is not self._source:
             self.stream.close()
-        self.stream, self.layout = io.BytesIO(data), layout
+        self.stream, self.layout = io.BytesIO(shown.data), shown.layout
+        self.orientation = shown.orientation
         return image
 
 

@@ -33,10 +33,10 @@ _SEPARATE, _UNASSOCIATED_ALPHA = 2, 2
 
 def is_deep(image: Image.Image) -> bool:
     """Whether this is 16-bit colour, of which plain decoding would keep 8 bits. For images not yet loaded."""
-    if image.mode.startswith(("I", "F")):  # 16- or 32-bit grey
-        return False
     if image.format == "HEIF":
         return bool(image.info.get("bit_depth", 8) > 8)
+    if image.mode.startswith(("I", "F")):  # 16- or 32-bit grey
+        return False
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
     return max(bits) > 8 or any(_DEEP.fullmatch(raw_mode) for raw_mode in _raw_modes(image))
 
@@ -84,15 +84,17 @@ def _read_planes(source: ImageSource, image: Image.Image) -> NDArray[np.uint16] 
 
 
 def _read_heif(source: ImageSource, image: Image.Image) -> NDArray[np.uint16] | None:
-    """10 or 12 bits a sample, brought to 16 by shifting."""
+    """10 or 12 bits a sample, brought to 16: white to 65535, and back exactly by dropping bits."""
     from pillow_heif import open_heif
 
     assert source.stream is not None
     source.stream.seek(0)
+    bits = int(image.info.get("bit_depth", 16))
     samples = np.asarray(open_heif(source.stream.read(), convert_hdr_to_8bit=False))
     image.load()
     if samples.dtype != np.uint16:
         return None
+    samples = samples | samples >> bits  # pillow-heif only shifts them up; the low bits repeat the top ones
     return samples.reshape(*samples.shape[:2], -1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from moebius.imaging.arrays import AnyArray, Samples
 from moebius.imaging.colour import CHANNELS, ColourMode
 from moebius.imaging.decode import ImageSource, Readable
 from moebius.imaging.deep import is_deep, read_deep
-from moebius.imaging.exif import turn_upright
+from moebius.imaging.exif import turn_dpi, turn_upright
 from moebius.imaging.metadata import Metadata, collect_metadata
 from moebius.imaging.photo import Photo
 from moebius.imaging.tiff_layouts import grey_and_alpha
@@ -41,7 +42,7 @@ def read_photo(source: Readable | NDArray[Any], *, max_pixels: int = MAX_PIXELS)
         A photo of its own: nothing in it is shared with `source`. Palettes become RGB, 1-bit becomes grey,
         transparent colours become alpha; grey, CMYK, Lab and 16 bits (in PNG, TIFF and HEIC) stay. Lab samples are
         those of the TIFF (photometric 8), a* and b* in two's complement, in 8 bits as in 16. 10 and 12 bits of HEIC
-        are brought to 16; of AVIF, 8 are read.
+        are brought to 16, white to white; of AVIF, 8 are read.
         Of several frames the first is taken, with a logged warning.
 
     Raises:
@@ -65,6 +66,9 @@ def read_photo(source: Readable | NDArray[Any], *, max_pixels: int = MAX_PIXELS)
                 image.load()
                 samples = _grey_samples(opened, image) if image.mode[0] == "I" else _samples(opened, image)
             metadata, orientation = collect_metadata(image, opened.stream)
+            if opened.orientation != 1:
+                orientation = opened.orientation
+                metadata = replace(metadata, dpi=metadata.dpi and turn_dpi(metadata.dpi, orientation))
     mode: ColourMode = "L" if samples.shape[2] < 3 else "RGB"
     if "LAB" in (image.mode, opened.layout):
         mode = "LAB"

@@ -12,15 +12,28 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moebius.imaging.exif import Directory
+from moebius.imaging.exif import ORIENTATION, Directory
 
 OddLayout = Literal["LA", "LA differences", "LAB"]
 """What is shown as grey of twice the width (with differences between neighbours left in), and as RGB."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A file that Pillow opens, in place of one that it does not."""
+
+    data: bytes
+    layout: OddLayout
+    """What it really is."""
+    orientation: int = 1
+    """EXIF orientation that the shown file does not say: a picture of twice the width cannot be turned."""
+
 
 _WIDTH, _BITS, _PHOTOMETRIC, _SAMPLES = 256, 258, 262, 277
 _STRIP_OFFSETS, _STRIP_COUNTS, _PLANAR, _PREDICTOR = 273, 279, 284, 317
@@ -30,8 +43,8 @@ _SIZES = {_SHORT: "H", _LONG: "I"}
 _LAB, _SEPARATE, _DIFFERENCES = 8, 2, 2
 
 
-def shown_as_another(data: bytes) -> tuple[bytes, OddLayout] | None:
-    """The same file as one that Pillow opens, and what it really is; None if it is no such file."""
+def shown_as_another(data: bytes) -> Shown | None:
+    """The same file as one that Pillow opens; None if it is no such file."""
     try:
         directory = Directory(bytearray(data))
         bits = _values(directory, _BITS)
@@ -41,15 +54,17 @@ def shown_as_another(data: bytes) -> tuple[bytes, OddLayout] | None:
         if set(bits) != {16} or not contiguous:
             return None
         if photometric == _LAB and samples == 3:
-            return _changed(directory, {_PHOTOMETRIC: [2]}), "LAB"
+            return Shown(_changed(directory, {_PHOTOMETRIC: [2]}), "LAB")
         if photometric == 1 and samples == 2 and _values(directory, _EXTRA) == [2]:
             tags = [tag for tag in (_WIDTH, _TILE_WIDTH) if tag in directory.entries]
             differences = directory.value(_PREDICTOR) == _DIFFERENCES
             if differences and _TILE_WIDTH in tags:
                 return None
             fields = {tag: [2 * _values(directory, tag)[0]] for tag in tags}
-            fields |= {_SAMPLES: [1], _BITS: [16], _EXTRA: [], _PREDICTOR: []}
-            return _changed(directory, fields), "LA differences" if differences else "LA"
+            fields |= {_SAMPLES: [1], _BITS: [16], _EXTRA: [], _PREDICTOR: [], ORIENTATION: []}
+            turn = directory.value(ORIENTATION) or 1
+            layout: OddLayout = "LA differences" if differences else "LA"
+            return Shown(_changed(directory, fields), layout, turn if 1 <= turn <= 8 else 1)
     except (struct.error, ValueError, IndexError, KeyError):
         pass
     return None
