@@ -29,6 +29,8 @@ records = st.builds(
     settings=st.dictionaries(texts, st.none() | numbers | texts | st.booleans(), max_size=3), key=texts,
     asked=st.dictionaries(texts, texts, max_size=2), size=st.none() | st.tuples(numbers, numbers), regions=numbers,
     timings=st.dictionaries(texts, st.floats(0, 1e6), max_size=2), warnings=st.lists(texts, max_size=2).map(tuple),
+    frames=st.none() | numbers, written=st.none() | st.dictionaries(texts, texts | numbers, max_size=2),
+    changes=st.none() | st.dictionaries(texts, st.none() | numbers | st.lists(numbers, max_size=4), max_size=2),
     error=st.none() | st.fixed_dictionaries({"kind": texts, "message": texts}),
 )  # fmt: skip
 
@@ -52,6 +54,18 @@ def test_fields_of_a_later_version_are_left_out() -> None:
     assert Record.from_dict({**DONE.to_dict(), "mood": "good"}) == DONE
     with pytest.raises(TypeError):
         Record.from_dict({"name": "a"})
+
+
+def test_lines_of_an_earlier_version_can_be_read() -> None:
+    line = (
+        '{"name": "a.jpg", "output": "a.jpg", "status": "done", "sha256": "00", "nbytes": 5, "photo": '
+        '{"place": "in/a.jpg", "nbytes": 9, "mtime_ns": 7, "sha256": "11"}, "model": "nano", "model_hash": "22", '
+        '"settings": {"steps": 1}, "engine": "onnx", "device": "cpu", "dtype": "float32", "size": [40, 32], '
+        '"regions": 1, "timings": {"total": 0.5}, "version": "0.1"}'
+    )
+    record = Record.from_dict(json.loads(line))
+    assert (record.written, record.changes, record.frames) == (None, None, None)
+    assert record.to_dict() == {**json.loads(line), "size": (40, 32)}
 
 
 def test_the_last_line_counts(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ pytest.importorskip("ray.data", reason="the extra [ray] is not installed")
 COUNT, MOST_DEATHS = 8, 2
 DEADLY, LOST = "2.png", "5.png"
 """A photo that workers die of, and one whose worker dies once, between the picture and its record."""
+ANIMATED = 3
+"""The number of the one that has two frames."""
 
 PROGRAM = """
 import json, os, pathlib, signal, sys
@@ -75,7 +77,9 @@ def test_killed_workers_change_nothing(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for number in range(COUNT):
         coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-        coarse.resize((200, 150), Image.Resampling.BICUBIC).save(tmp_path / f"{number}.png")
+        photo = coarse.resize((200, 150), Image.Resampling.BICUBIC)
+        more = [photo.transpose(Image.Transpose.FLIP_TOP_BOTTOM)] * (number == ANIMATED)
+        photo.save(tmp_path / f"{number}.png", save_all=bool(more), append_images=more)
     mask = np.zeros((150, 200), np.uint8)
     mask[50:90, 60:120] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
@@ -95,6 +99,8 @@ def test_killed_workers_change_nothing(tmp_path: Path) -> None:
     assert len(ended) == len({line["output"] for line in ended}) == COUNT, "one line for every item"
     (failed,) = (line for line in ended if line["status"] == "failed")
     assert failed["name"] == DEADLY and failed["error"]["kind"] == "WorkerDied"
+    assert [line["name"] for line in ended if line.get("frames") == 2] == [f"{ANIMATED}.png"]
+    assert all(line["written"]["nbytes"] == line["nbytes"] for line in ended if line["status"] == "done")
     left = {path.name for path in (tmp_path / "ray").iterdir()} - {f"{n}.png" for n in range(COUNT)}
     assert left == {"manifest.jsonl", ".moebius-claims"}, "nothing half-written is left"
 

@@ -102,7 +102,7 @@ def test_boxes(tmp_path: Path) -> None:
         ('photo,mask\n"a,b\n', "cannot be read as a table"),
         ("photo\na\n", "expected a mask or a box for a, got none"),
         ("photo,mask,output\na.png,b,../c.png\n", "expected a path below OUT"),
-        ("photo,mask,output\na.png,b,c.gif\n", "expected a suffix of .jpg"),
+        ("photo,mask,output\na.png,b,c.psd\n", "expected a suffix of .jpg"),
         ("photo,mask\na.png,b\na.png,c\n", "a.png and a.png: expected outputs of different names"),
     ],
 )

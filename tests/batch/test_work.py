@@ -19,6 +19,7 @@ from quick_model import FORMATS, Folders, add_photo, item_of, make_folders, quic
 from moebius import Moebius
 from moebius.batch import Item, Options, Record, Stopped, fill_item
 from moebius.errors import OutputError
+from moebius.imaging import describe_changes, read_photo
 
 
 def nowhere(*_: object) -> None:
@@ -44,7 +45,7 @@ def test_it_is_the_library(tmp_path: Path, kind: str) -> None:
     item = item_of(folders, f"000.{kind}", seed=3, key="k")
     record, data = filled(item, Options({"seed": 1, "grow": 2}))
     expected = quick_model()(item.photo, str(item.mask), seed=3, key="k", grow=2)
-    expected.save(tmp_path / f"expected.{kind}")
+    written = expected.save(tmp_path / f"expected.{kind}")
     assert data == (tmp_path / f"expected.{kind}").read_bytes()
     assert (record.sha256, record.nbytes) == (hashlib.sha256(data).hexdigest(), len(data))
     assert record.settings == expected.settings.to_dict()
@@ -52,6 +53,9 @@ def test_it_is_the_library(tmp_path: Path, kind: str) -> None:
     assert record.photo is not None and record.photo.nbytes == Path(item.photo).stat().st_size
     assert record.mask is not None and record.mask.mtime_ns == Path(str(item.mask)).stat().st_mtime_ns
     assert {"read", "denoise", "write", "total"} <= set(record.timings)
+    assert record.written == written.to_dict() and record.written["nbytes"] == len(data)
+    assert record.changes == describe_changes(read_photo(item.photo), expected.photo).to_dict()
+    assert record.changes["changed"] > 0
 
 
 def test_everything_can_be_pickled(folders: Folders) -> None:
@@ -118,6 +122,26 @@ def test_transparency_that_the_format_cannot_keep(folders: Folders) -> None:
     Image.fromarray(noise((32, 40, 4))).save(folders.photos / "000.png")
     item = item_of(folders, "000.png", output=str(folders.out / "000.jpg"))
     assert failed(item) == Pattern("OutputError: JPEG cannot keep the photo's transparency")
+
+
+def test_transparency_that_is_filled_is_none_to_keep(folders: Folders) -> None:
+    pixels = np.full((32, 40, 4), 255, np.uint8)
+    pixels[10:20, 10:20, 3] = 0
+    Image.fromarray(pixels).save(folders.photos / "000.png")
+    item = item_of(folders, "000.png", output=str(folders.out / "000.jpg"), mask=None)
+    record, data = filled(item, Options(mask={"alpha": True}))
+    assert record.written is not None and record.written["format"] == "JPEG"
+    assert Image.open(io.BytesIO(data)).mode == "RGB"
+
+
+def test_blocks_that_were_kept_are_told(tmp_path: Path) -> None:
+    pytest.importorskip("jpeglib", reason="the extra [jpeg] is not installed")
+    folders = make_folders(tmp_path, 1, ("jpg",))
+    record, _ = filled(item_of(folders, "000.jpg"))
+    assert record.written is not None and record.written["stored"] == "blocks kept"
+    assert 0 < record.written["blocks_rewritten"] < record.written["blocks_total"]
+    again, _ = filled(item_of(folders, "000.jpg"), Options(quality=80))
+    assert again.written is not None and again.written["stored"] == "lossy"
 
 
 def test_warnings_are_kept_with_the_item(folders: Folders) -> None:

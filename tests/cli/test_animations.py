@@ -52,6 +52,32 @@ def test_of_another_format_the_first_frame_is_taken_and_told(inpaint: Any, work:
     assert len(frames_of("first.png")) == 1
 
 
+@pytest.mark.parametrize("format", ["png", "webp"])
+def test_a_format_that_is_the_photos_own_keeps_all_frames(inpaint: Any, work: Path, format: str) -> None:
+    save("waves.png")
+    done = inpaint("--json", "--steps", "1", "--format", format, photo="waves.png", output="clean.png")
+    assert done.code == 0 and json.loads(done.out).get("frames") == (3 if format == "png" else None)
+
+
+def test_what_is_transparent_in_each_frame_is_filled(moebius: Any, work: Path, tiny_prefill: Path) -> None:
+    frames = [np.dstack([frame, np.full(frame.shape[:2], 255, np.uint8)]) for frame in FRAMES]
+    for number, frame in enumerate(frames):
+        frame[20:40, 10 + 20 * number : 30 + 20 * number, 3] = 0
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    first.save("waves.png", save_all=True, append_images=others)
+    fill = ("--mask-from", "alpha", "--grow", "0", "--feather", "0", "--steps", "1")
+    done = moebius(
+        "inpaint", "waves.png", "-o", "clean.png", *fill, "--model", tiny_prefill, "--device", "cpu"
+    )
+    assert done.code == 0 and done.err == "", done.err
+    with Image.open("clean.png") as image:
+        for number, before in enumerate(frames):
+            image.seek(number)
+            after, hole = np.asarray(image.convert("RGBA")), before[..., 3] == 0
+            assert np.array_equal(after[~hole], before[~hole]) and (after[..., 3] == 255).all()
+            assert (after[hole] != before[hole]).any()
+
+
 def test_gif_of_few_colours_keeps_them(inpaint: Any, work: Path) -> None:
     flat = [Image.fromarray((frame // 128 * 120).astype(np.uint8)) for frame in FRAMES]
     flat[0].save("waves.gif", save_all=True, append_images=flat[1:], duration=70, loop=0)

@@ -46,6 +46,16 @@ def test_every_command_has_help(moebius: Any, name: str) -> None:
     assert done.code == 0 and b"Usage: moebius " + name.encode() in done.out and done.err == ""
 
 
+@pytest.mark.parametrize("command", ["inpaint", "batch"])
+def test_help_names_the_formats_that_can_be_written(moebius: Any, command: str) -> None:
+    from moebius.cli.format_option import FORMATS
+    from moebius.imaging.writer import _FORMATS
+
+    assert {"HEIF" if name == "heic" else name.upper() for name in FORMATS} == set(_FORMATS)
+    shown = " ".join(moebius(command, "--help").out.decode().split())
+    assert "png, jpeg, webp, tiff, bmp, avif or heic (with the extra [heic])" in shown
+
+
 def test_version(moebius: Any) -> None:
     assert moebius("--version").out.decode().strip() == f"moebius, version {__version__}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,8 @@ def scene(height: int, width: int, seed: int = 0) -> tuple[FloatImage, Mask]:
     mask[height // 4 : height // 2 + 1, width // 3 : 2 * width // 3 + 1] = True
     return rng.random((height, width, 3), dtype=np.float32), mask
 
+
+Step = Callable[[FloatImage], FloatImage]
 
 shapes = st.tuples(st.integers(1, 50), st.integers(1, 50))
 
@@ -65,6 +69,51 @@ def test_push_pull_of_one_colour_and_of_a_ramp() -> None:
     filled = push_pull(ramp, mask)
     assert np.abs(filled - ramp).max() < 0.15
     assert np.abs(np.diff(filled, axis=1)).max() < 0.08, "no visible edge at the rim of the hole"
+
+
+def plain_push_pull(image: FloatImage, mask: Mask) -> FloatImage:
+    """The same pyramid with every cell of every level made."""
+
+    def halved(cells: FloatImage) -> FloatImage:
+        padded = np.pad(cells, ((0, cells.shape[0] % 2), (0, cells.shape[1] % 2), (0, 0)))
+        rows = padded[0::2] + padded[1::2]
+        return (rows[:, 0::2] + rows[:, 1::2]) * np.float32(0.25)
+
+    def doubled(cells: FloatImage) -> FloatImage:
+        for axis in (0, 1):
+            index = np.arange(2 * cells.shape[axis])
+            near = index // 2
+            far = np.clip(near + 2 * (index % 2) - 1, 0, cells.shape[axis] - 1)
+            cells = cells.take(near, axis) * np.float32(0.75) + cells.take(far, axis) * np.float32(0.25)
+        return cells
+
+    colour, weight = np.where(mask[..., None], np.float32(0), image), (~mask[..., None]).astype(np.float32)
+    if weight.size == 1:
+        return colour / weight if weight.item() else np.full_like(colour, 0.5)
+    coarser = doubled(plain_pyramid_above(halved(colour), halved(weight), halved, doubled))
+    return np.where(mask[..., None], coarser[: mask.shape[0], : mask.shape[1]], image)
+
+
+def plain_pyramid_above(colour: FloatImage, weight: FloatImage, halved: Step, doubled: Step) -> FloatImage:
+    if weight.size == 1:
+        return colour / weight if weight.item() else np.full_like(colour, 0.5)
+    below = doubled(plain_pyramid_above(halved(colour), halved(weight), halved, doubled))
+    confidence = np.minimum(4 * weight, np.float32(1))
+    own = colour / np.where(weight > 0, weight, np.float32(1))
+    return own * confidence + below[: weight.shape[0], : weight.shape[1]] * (1 - confidence)
+
+
+@given(shapes, st.integers(0, 2**32), st.sampled_from([0.02, 0.5, 0.95, 1.0]), st.integers(1, 12))
+@settings(deadline=None, max_examples=150)
+def test_push_pull_is_the_whole_pyramid_to_the_bit(
+    shape: tuple[int, int], seed: int, density: float, blob: int
+) -> None:
+    """What no pixel of the hole asks for is left out; what is made is the same."""
+    rng = np.random.default_rng(seed)
+    image = rng.random((*shape, 3), dtype=np.float32)
+    blobs = rng.random((-(-shape[0] // blob), -(-shape[1] // blob))) < density
+    mask = np.kron(blobs, np.ones((blob, blob), bool))[: shape[0], : shape[1]]
+    assert push_pull(image, mask).tobytes() == plain_push_pull(image, mask).tobytes()
 
 
 def test_push_pull_shapes() -> None:

@@ -67,6 +67,37 @@ def test_strips_cover_what_is_near_once() -> None:
     assert not covered[:, 61:].any(), "work is bounded by the mask's box and the limit"
 
 
+@given(st.integers(0, 2**32), st.sampled_from([0.00002, 0.0005, 0.01]), st.integers(0, 40))
+@settings(deadline=None, max_examples=25)
+def test_parts_that_are_far_apart_do_not_overlap_and_leave_nothing_out(
+    seed: int, density: float, reach: int
+) -> None:
+    mask = random_mask(seed, density, 250, 1500)
+    near, covered = oracle(mask) ** 2 <= reach * reach, np.zeros(mask.shape, dtype=int)
+    for box, squared in squared_distances(mask, reach):
+        covered[box.slices] += 1
+        np.testing.assert_array_equal(squared <= reach * reach, near[box.slices])
+    assert covered.max() <= 1
+    assert (covered[near] == 1).all()
+
+
+def test_parts_do_not_overlap_at_a_long_reach() -> None:
+    mask, covered = np.zeros((2, 2000), dtype=bool), np.zeros((2, 2000), dtype=int)
+    mask[0, [500, 1200]] = True
+    for box, _ in squared_distances(mask, 400):
+        covered[box.slices] += 1
+    assert covered.max() == 1 and covered[oracle(mask) <= 400].all()
+
+
+def test_objects_far_apart_cost_what_they_cost_alone() -> None:
+    mask = np.zeros((3000, 4000), dtype=bool)
+    for y in (10, 2900):
+        for x in (10, 3900):
+            mask[y : y + 50, x : x + 50] = True
+    worked_on = sum(box.width * box.height for box, _ in squared_distances(mask, 10))
+    assert worked_on == 4 * 70 * 70
+
+
 @given(masks, st.integers(0, 30))
 @settings(deadline=None, max_examples=100)
 def test_feather_is_outward_only_and_ends(mask: Mask, feather: int) -> None:

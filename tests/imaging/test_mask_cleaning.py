@@ -86,6 +86,16 @@ def test_close_gaps(mask: Mask, pixels: int) -> None:
     np.testing.assert_array_equal(mask, before)
 
 
+@pytest.mark.parametrize("density", [0.00005, 0.001])
+def test_close_gaps_of_pieces_far_apart(density: float) -> None:
+    """Wide enough for work in parts, which must not show."""
+    mask = within(random_mask(1, density, 300, 1300), 5)
+    pixels, margin = 9, 19
+    closed = ~within(~within(np.pad(mask, margin), pixels), pixels)[margin:-margin, margin:-margin]
+    assert closed.sum() > mask.sum()
+    np.testing.assert_array_equal(close_gaps(mask, pixels), closed)
+
+
 def test_a_gap_at_the_border_stays() -> None:
     mask = np.zeros((20, 20), bool)
     mask[:, 3:8] = mask[:, 10:15] = True

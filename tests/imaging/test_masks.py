@@ -179,6 +179,19 @@ def test_resizing_never_loses_a_pixel(
     assert len(rows) == len(expected_rows) * len(expected_columns)
 
 
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.01, 0.2]), SIDES, SIDES, SIDES, SIDES)
+@settings(deadline=None, max_examples=150)
+def test_resizing_is_any_of_what_is_covered(
+    seed: int, density: float, height: int, width: int, new_height: int, new_width: int
+) -> None:
+    mask = random_mask(seed, density, height, width)
+    expected = np.zeros((new_height, new_width), dtype=bool)
+    for y, x in np.argwhere(mask).tolist():
+        rows = slice(y * new_height // height, -(-(y + 1) * new_height // height))
+        expected[rows, x * new_width // width : -(-(x + 1) * new_width // width)] = True
+    np.testing.assert_array_equal(resize_mask(mask, (new_height, new_width)), expected)
+
+
 def test_resizing_a_thin_stroke() -> None:
     stroke = np.zeros((1000, 1500), dtype=bool)
     stroke[np.arange(1000), np.arange(1000)] = True

@@ -44,6 +44,7 @@ def test_boxes_are_sets_of_pixels(one: Box, other: Box) -> None:
     assert one.union(other).contains(one)
     assert pixels(one.clip(12, 9)) == {(x, y) for x, y in pixels(one) if 0 <= x < 12 and 0 <= y < 9}
     assert one.expand(3).expand(-3) == one
+    assert pixels(one.shift(2, -3)) == {(x + 2, y - 3) for x, y in pixels(one)}
     if one.contains(other):
         assert pixels(other) <= pixels(one)
 

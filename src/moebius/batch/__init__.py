@@ -1,7 +1,8 @@
 """Folders and tables of photos: what belongs together, what is done already, and doing the rest.
 
     item.py, work.py        one photo: what is to be done, doing it, and what became of it
-    hole.py                 what is to be filled in it
+    hole.py, picture.py     what is to be filled in it; filling it, all frames of an animation, and encoding
+    shared.py               annotation files that many photos share
     files.py, remote.py     bytes from and to paths and URLs
     gather.py               from what the person named to items: folders.py, table.py, pairing.py, names.py
     manifest.py, claims.py  what was done, kept so that nothing is lost or done twice, by any number of processes

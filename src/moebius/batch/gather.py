@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from moebius.batch.files import is_url, shown
+from moebius.batch.files import is_url, read_bytes, shown
 from moebius.batch.folders import list_images
 from moebius.batch.item import Item
-from moebius.batch.names import WRITTEN, check_below, check_outputs, is_mask, output_name
+from moebius.batch.names import ANIMATED, WRITTEN, check_below, check_outputs, is_mask, output_name
 from moebius.batch.pairing import Pairing, pair_by_stem, split_by_suffix
 from moebius.batch.table import Row, is_table, read_table
 from moebius.errors import InputError, OutputError
+from moebius.imaging.frames import fits_all_frames
+
+_LOOKS = 16
+"""Files that are looked into at a time; they may be far away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +97,13 @@ def _folders(request: Request) -> Found:
     skip = [Path(each) for each in (out, None if beside else masks) if each is not None and not is_url(each)]
     listing = list_images(photos, recursive=request.recursive, skip=skip)
     if beside and not request.mask_suffix:
-        return Found(tuple(_item(request, name, None) for name in listing.names), ignored=listing.ignored)
+        return Found(_items(request, [(name, None) for name in listing.names]), ignored=listing.ignored)
     if beside:
         chosen, mask_names = split_by_suffix(listing.names, request.mask_suffix)
         return _found(request, pair_by_stem(chosen, mask_names, request.mask_suffix), photos, listing.ignored)
     assert masks is not None
     if _is_one_mask(masks):
-        return Found(tuple(_item(request, name, masks) for name in listing.names), ignored=listing.ignored)
+        return Found(_items(request, [(name, masks) for name in listing.names]), ignored=listing.ignored)
     names = list_images(
         masks, recursive=request.recursive, skip=skip[:1] if not is_url(out) else (), is_wanted=is_mask
     ).names
@@ -105,41 +111,69 @@ def _folders(request: Request) -> Found:
 
 
 def _found(request: Request, pairing: Pairing, masks: str, ignored: int) -> Found:
-    items = tuple(_item(request, photo, join(masks, mask)) for photo, mask in pairing.pairs)
-    return Found(items, pairing.photos_alone, pairing.masks_alone, ignored)
+    pairs = [(photo, join(masks, mask)) for photo, mask in pairing.pairs]
+    return Found(_items(request, pairs), pairing.photos_alone, pairing.masks_alone, ignored)
 
 
-def _item(request: Request, name: str, mask: str | None) -> Item:
-    output = output_name(name, request.format)
-    return Item(name, join(request.photos, name), join(request.out, output), output, mask)
+def _items(request: Request, pairs: Sequence[tuple[str, str | None]]) -> tuple[Item, ...]:
+    """(photo's name, place of the mask) -> items."""
+    places = {name: join(request.photos, name) for name, _ in pairs}
+    animated = _with_all_frames(places.values()) if request.format is None else frozenset()
+    items = []
+    for name, mask in pairs:
+        output = output_name(name, request.format, all_frames=places[name] in animated)
+        items.append(Item(name, places[name], join(request.out, output), output, mask))
+    return tuple(items)
+
+
+def _with_all_frames(places: Iterable[str]) -> frozenset[str]:
+    """Animations among photos whose format holds nothing else: these keep their names, others of them become PNG."""
+    doubtful = [place for place in places if PurePosixPath(place).suffix.lower() in ANIMATED]
+    if not doubtful:
+        return frozenset()
+    with ThreadPoolExecutor(_LOOKS) as pool:
+        found = pool.map(_has_all_frames, doubtful)
+        return frozenset(place for place, is_one in zip(doubtful, found, strict=True) if is_one)
+
+
+def _has_all_frames(place: str) -> bool:
+    try:
+        return fits_all_frames(read_bytes(place) if is_url(place) else place, place)
+    except InputError:
+        return False  # it fails when it is its turn
 
 
 def _table_items(request: Request) -> list[Item]:
     table = Path(request.photos)
+    rows = list(read_table(table))
+    animated: frozenset[str] = frozenset()
+    if request.format is None:
+        animated = _with_all_frames(_beside(table, row.photo) for row in rows if row.output is None)
     items = []
-    for row in read_table(table):
+    for row in rows:
         if row.mask is None and not row.boxes and not request.other_masks:
             raise InputError(
                 f"{shown(request.photos)}: expected a mask or a box for {shown(row.photo)}, got none"
             )
-        output = _table_output(row, request)
+        photo = _beside(table, row.photo)
+        output = _table_output(row, request, photo in animated)
         mask = None if row.mask is None else _beside(table, row.mask)
         place = join(request.out, output)
-        items.append(
-            Item(row.photo, _beside(table, row.photo), place, output, mask, row.seed, row.key, row.boxes)
-        )
+        items.append(Item(row.photo, photo, place, output, mask, row.seed, row.key, row.boxes))
     return items
 
 
-def _table_output(row: Row, request: Request) -> str:
+def _table_output(row: Row, request: Request, all_frames: bool) -> str:
     if row.output is None:
         path = PurePosixPath(row.photo)
         below = not is_url(row.photo) and not path.is_absolute() and ".." not in path.parts
-        return output_name(path.as_posix() if below else path.name, request.format)
+        name = path.as_posix() if below else path.name
+        return output_name(name, request.format, all_frames=all_frames)
     output = check_below(row.output)
     suffix = PurePosixPath(output).suffix
-    if suffix.lower() not in WRITTEN:
-        raise OutputError(f"output: expected a suffix of {', '.join(WRITTEN)}, got {shown(output)!r}")
+    if suffix.lower() not in (*WRITTEN, *ANIMATED):
+        known = ", ".join((*WRITTEN, *ANIMATED))
+        raise OutputError(f"output: expected a suffix of {known}, got {shown(output)!r}")
     return output
 
 

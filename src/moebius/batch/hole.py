@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable
+from dataclasses import replace
 
 from moebius.batch.item import Item, Options
-from moebius.imaging import Photo
-from moebius.imaging.mask_sources import MaskSources, check_share, stored_orientation
+from moebius.imaging import MaskSources, Photo
+from moebius.imaging.arrays import Mask
 
 
 def hole_of(
     photo: Photo, photo_data: bytes, mask_data: bytes | None, item: Item, options: Options
-) -> tuple[Photo, NDArray[np.bool_]]:
+) -> tuple[Photo, Mask]:
     """The photo as it is to be filled, and its mask (H, W), True = fill: all that any of its sources says.
 
     Args:
@@ -24,18 +24,27 @@ def hole_of(
     """
     shared = dict(options.mask)
     own = () if mask_data is None else (mask_data,)
-    files = (*own, *shared.pop("files", ()))
     settings = options.settings
-    invert = bool(settings.get("invert", False))
     fields = {
+        "files": (*own, *shared.pop("files", ())),
         "boxes": (*shared.pop("boxes", ()), *item.boxes),
-        "invert": invert,
+        "invert": bool(settings.get("invert", False)),
         "fit": bool(settings.get("fit_mask", False)),
         "grow": settings.get("grow"),
     }
-    sources = MaskSources(files=files, **{**shared, **fields})
-    orientation = stored_orientation(photo_data) if files or sources.keep else 1
-    photo, hole = sources.mask_of(photo, item.photo, orientation)
-    if not options.allow_large:
-        check_share(hole, inverted=invert, from_file=bool(files))
-    return photo, hole
+    return MaskSources(**{**shared, **fields}).hole_in(
+        photo, photo_data, item.photo, allow_large=options.allow_large, cache=options.shared.annotations
+    )
+
+
+def frame_hole_of(
+    hole: Mask, photo_data: bytes, mask_data: bytes | None, item: Item, options: Options
+) -> Callable[[Photo], tuple[Photo, Mask]]:
+    """What `hole_of` gives for each frame of an animation whose first one has the mask `hole`.
+
+    All frames have the first one's mask; only transparency is looked for, and made opaque, in each.
+    """
+    if not options.mask.get("alpha"):
+        return lambda frame: (frame, hole)
+    any_share = replace(options, allow_large=True)
+    return lambda frame: hole_of(frame, photo_data, mask_data, item, any_share)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from moebius._version import __version__
+from moebius.batch.shared import SharedFiles
 
 Status = Literal["started", "done", "failed"]
 """Started: handed to a cluster, which may have made the output before anything else could be noted."""
@@ -56,6 +57,8 @@ class Options:
     """Fill a mask that covers more than 80 % of its photo, instead of taking it for an inverted one."""
     rows: int = 1
     """Regions that go through the network at once (see `Lane`); pictures depend on it in their last bits."""
+    shared: SharedFiles = field(default_factory=SharedFiles, compare=False, repr=False)
+    """Files that several photos want, for as long as the options live."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,15 @@ class Record:
     size: tuple[int, int] | None = None
     """(width, height)"""
     regions: int = 0
+    """Of an animation: in its last frame."""
+    frames: int | None = None
+    """Of an animation; None for a still."""
+    written: dict[str, Any] | None = None
+    """How the picture was stored: `moebius.imaging.Written` as plain values."""
+    changes: dict[str, Any] | None = None
+    """What differs from the photo: `moebius.imaging.Changes` as plain values; None for an animation."""
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds by stage: read, prepare, encode, denoise, decode, blend, write (into memory), total."""
+    """Seconds by stage: read, prepare, encode, denoise, decode, blend, write (into memory), total; of all frames."""
     warnings: tuple[str, ...] = ()
     error: dict[str, str] | None = None
     """{"kind": the exception's name, "message": its line} of a failed item."""

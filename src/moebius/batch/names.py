@@ -16,6 +16,8 @@ WRITTEN = {
 """Suffix -> format of photos that can be written as they were."""
 READ = (*WRITTEN, ".gif", ".jp2", ".j2k", ".pgm", ".ppm", ".pbm", ".pnm", ".qoi", ".dib", ".apng")
 """Suffixes by which a folder's photos and masks are known."""
+ANIMATED = (".gif", ".apng")
+"""Suffixes of outputs that hold animations only; stills of that kind become PNG."""
 
 
 def is_image(name: str) -> bool:
@@ -33,8 +35,11 @@ def stem_of(name: str) -> str:
     return unicodedata.normalize("NFC", name.removesuffix(PurePosixPath(name).suffix))
 
 
-def output_name(name: str, format: str | None = None) -> str:
+def output_name(name: str, format: str | None = None, *, all_frames: bool = False) -> str:
     """What the picture of a photo is called: as the photo, with the format's suffix if that is another one.
+
+    Args:
+        all_frames: it is an animation that may keep its name.
 
     Raises:
         OutputError: the format is not known.
@@ -42,7 +47,7 @@ def output_name(name: str, format: str | None = None) -> str:
     suffix = PurePosixPath(name).suffix
     own = WRITTEN.get(suffix.lower())
     if format is None:
-        return name if own else name.removesuffix(suffix) + ".png"
+        return name if own or all_frames else name.removesuffix(suffix) + ".png"
     wanted = WRITTEN.get("." + format.lower().removeprefix("."))
     if wanted is None:
         known = ", ".join(dict.fromkeys(WRITTEN.values()))

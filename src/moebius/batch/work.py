@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import logging
 import threading
 import time
@@ -13,11 +12,12 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from moebius.batch.files import digest, read_bytes, stamp
-from moebius.batch.hole import hole_of
+from moebius.batch.files import digest
+from moebius.batch.hole import frame_hole_of, hole_of
 from moebius.batch.item import Item, Options, Record, Source, asked_of
+from moebius.batch.picture import Picture, make_picture, open_photo
+from moebius.batch.shared import Read, read
 from moebius.errors import MoebiusError
-from moebius.imaging import check_output, read_photo, write_photo
 
 if TYPE_CHECKING:
     from moebius.imaging import Photo
@@ -62,25 +62,31 @@ def fill_item(
     )
     with _warnings() as warnings:
         try:
-            photo_data, photo_source = _read(item.photo)
-            record = replace(record, photo=photo_source)
+            source = read(item.photo)
+            record = replace(record, photo=_source(source))
             mask_data = None
             if item.mask is not None:
-                mask_data, mask_source = _read(item.mask)
-                record = replace(record, mask=mask_source)
-            photo = read_photo(photo_data)
-            suffix = PurePosixPath(item.output).suffix
-            check_output(photo, io.BytesIO(), format=suffix)
-            photo, hole = hole_of(photo, photo_data, mask_data, item, options)
+                mask = options.shared.read(item.mask)
+                record, mask_data = replace(record, mask=_source(mask)), mask.data
+            opened = open_photo(source.data, PurePosixPath(item.output).suffix)
+            photo, hole = hole_of(opened.photo, source.data, mask_data, item, options)
+            opened.check(photo)
             read_seconds = time.perf_counter() - began
-            result = _fill(model, photo, hole, item, options, stopping)
-            record = _told(record, result, options)
-            writing = time.perf_counter()
-            buffer = io.BytesIO()
-            write_photo(result.photo, buffer, format=suffix, quality=options.quality)
-            data = buffer.getvalue()
-            now = time.perf_counter()
-            seconds = {**result.timings, "read": read_seconds, "write": now - writing, "total": now - began}
+            picture = make_picture(
+                opened,
+                photo,
+                hole,
+                lambda photo, hole: _fill(model, photo, hole, item, options, stopping),
+                frame_hole=frame_hole_of(hole, source.data, mask_data, item, options),
+                quality=options.quality,
+            )
+            record, data = _told(record, picture, options), picture.data
+            seconds = {
+                **picture.result.timings,
+                "read": read_seconds,
+                "write": picture.seconds,
+                "total": time.perf_counter() - began,
+            }
             done = replace(
                 record,
                 status="done",
@@ -95,11 +101,9 @@ def fill_item(
     return done
 
 
-def _read(place: str) -> tuple[bytes, Source]:
-    """A file's bytes, and which they were: stamped first, so that a change while reading shows later."""
-    before = stamp(place)
-    data = read_bytes(place)
-    return data, Source(place, len(data), before.mtime_ns if before else None, digest(data))
+def _source(file: Read) -> Source:
+    mtime_ns = file.stamp.mtime_ns if file.stamp else None
+    return Source(file.place, len(file.data), mtime_ns, file.sha256)
 
 
 def _fill(
@@ -119,8 +123,9 @@ def _fill(
     return result
 
 
-def _told(record: Record, result: Result, options: Options) -> Record:
+def _told(record: Record, picture: Picture, options: Options) -> Record:
     """The record with what the fill says of itself."""
+    result, changes = picture.result, picture.changes
     asked = {name: bool(options.settings.get(name, False)) for name in ("invert", "fit_mask")}
     return replace(
         record,
@@ -132,6 +137,9 @@ def _told(record: Record, result: Result, options: Options) -> Record:
         dtype=result.dtype,
         size=result.photo.size,
         regions=len(result.regions),
+        frames=picture.frames,
+        written=picture.written.to_dict(),
+        changes=None if changes is None else changes.to_dict(),
     )
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "Train a network by a recipe; look at its data first.",
     "distill": "Train a compact student to reach a teacher.",
     "finetune": "Go on training a model on your own photos.",
+    "export": "Write a model for other runtimes.",
     "models": "List, download and import models.",
     "doctor": "Versions, devices, caches and a self test.",
 }

@@ -13,6 +13,7 @@ import click
 
 from moebius import settings as defaults
 from moebius.cli.batch_watching import interruptible, listed, quiet_items, tell, watch
+from moebius.cli.format_option import format_option
 from moebius.cli.mask_options import mask_options, take_sources
 from moebius.errors import InputError, MoebiusError
 
@@ -99,9 +100,11 @@ def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
     "--rows", type=click.IntRange(1), default=1, show_default=True,
     help="Regions that go through the network at once; it pays on GPUs, with as many --workers.",
 )  # fmt: skip
-@click.option("--format", "format_", help="png, jpeg, webp, tiff or bmp. [default: each photo's own]")
+@format_option("each photo's own")
 @click.option(
-    "--quality", type=click.IntRange(1, 100), help="JPEG or lossy WebP quality. [default: each photo's own]"
+    "--quality",
+    type=click.IntRange(1, 100),
+    help="Of JPEG, AVIF, HEIC, and of WebP, which it makes lossy. [default: each photo's own]",
 )
 @click.option(
     "--overwrite", is_flag=True, help="Replace outputs that are not of this batch, or made otherwise."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -12,7 +11,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from moebius import settings as defaults
-from moebius.cli.mask_options import check_inputs, check_place, mask_options, read_photo_and_mask
+from moebius.cli.format_option import format_option
+from moebius.cli.mask_options import (
+    check_inputs,
+    check_place,
+    mask_options,
+    read_frame_masks,
+    read_photo_and_mask,
+)
 
 if TYPE_CHECKING:
     from moebius.pipeline import Moebius, Result
@@ -67,13 +73,11 @@ if TYPE_CHECKING:
 @click.option("--engine", type=click.Choice(defaults.ENGINES), default="auto", show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16.")
+@format_option("what OUTPUT's name says, else the photo's own")
 @click.option(
-    "--format",
-    "format_",
-    help="png, jpeg, webp, tiff or bmp. [default: what OUTPUT's name says, else the photo's own]",
-)
-@click.option(
-    "--quality", type=click.IntRange(1, 100), help="JPEG or lossy WebP quality. [default: the photo's own]"
+    "--quality",
+    type=click.IntRange(1, 100),
+    help="Of JPEG, AVIF, HEIC, and of WebP, which it makes lossy. [default: the photo's own]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON report.")
@@ -86,7 +90,7 @@ def inpaint(
     MASK is an image of the photo's size, or annotations (COCO or LabelMe JSON). Instead, or with it, --box and the
     other options below say what is filled: the union of all. One file may be - for standard input. The picture
     comes back at the photo's own size and in its own format; pixels beyond the feather stay as they were. Of an
-    animation (GIF, WebP, APNG) all frames are filled, one by one, if OUTPUT's name ends like PHOTO's.
+    animation (GIF, WebP, APNG) all frames are filled, one by one, if OUTPUT is of the same format.
     """
     known = {field.name for field in fields(defaults.Settings)}
     defaults.Settings(
@@ -94,30 +98,32 @@ def inpaint(
     )  # before anything is loaded
     check_inputs(photo, mask, options)
     check_place(output, overwrite, as_json)
-    from moebius.cli.animated import all_frames_are_used, animation_of, fill_frames
+    from moebius.cli.animated import animation_of
     from moebius.cli.progress import transfer_bar
-    from moebius.imaging import check_output, check_path
-    from moebius.imaging.changes import describe_changes
+    from moebius.imaging import check_output, check_path, describe_changes
     from moebius.pipeline import Moebius
+    from moebius.pipeline.animated import fill_frames
     from moebius.weights import open_model
 
     target: Path | BinaryIO = sys.stdout.buffer if output == "-" else Path(output)
     if isinstance(target, Path):
         check_path(target, overwrite)
     animation = animation_of(photo, target, format_)
-    with all_frames_are_used() if animation else nullcontext():
+    if animation is not None:
+        first = next(iter(animation.frames))
+        of_frame = read_frame_masks(photo, first, mask, options, grow=options["grow"])
+    else:
         picture, hole = read_photo_and_mask(photo, mask, options, grow=options["grow"])
-    if animation is None:
         check_output(picture, target, format=format_, overwrite=overwrite)
     with transfer_bar() as bar:
         open_model(model, progress=bar)
     with transfer_bar() as progress:
         opened = Moebius.from_pretrained(model, engine=engine, device=device, dtype=dtype, progress=progress)
     report: dict[str, Any] = {}
-    if animation is not None and isinstance(target, Path):
+    if animation is not None:
         result, written = fill_frames(
-            opened, animation, hole, target, options, quality=quality, overwrite=overwrite
-        )
+            lambda frame: opened(*of_frame(frame), **options), animation, target, quality=quality, overwrite=overwrite
+        )  # fmt: skip
         report["frames"] = len(animation)
     else:
         result = _run(opened, picture, hole, options)

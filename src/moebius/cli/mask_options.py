@@ -103,18 +103,28 @@ def read_photo_and_mask(
         PhotoError, MaskError: something cannot be read, does not fit, contradicts something else, is missing, or
             covers more than 80 % of the photo without --yes.
     """
-    from moebius.imaging.mask_sources import check_share, stored_orientation
-    from moebius.imaging.reader import read_photo
+    from moebius.imaging import read_photo
 
     sources, allowed = take_sources(mask, options, grow=grow)
     data = _source(photo)
-    picture = read_photo(data)
-    name = None if photo == "-" else photo
-    orientation = stored_orientation(data) if sources.files or sources.keep else 1
-    picture, hole = sources.mask_of(picture, name, orientation)
-    if not allowed:
-        check_share(hole, inverted=sources.invert, from_file=sources.has_images)
-    return picture, hole
+    return sources.hole_in(read_photo(data), data, None if photo == "-" else photo, allow_large=allowed)
+
+
+def read_frame_masks(
+    photo: str, first: Photo, mask: str | None, options: dict[str, Any], *, grow: int | None
+) -> Callable[[Photo], tuple[Photo, Mask]]:
+    """`read_photo_and_mask` for an animation: from a frame, to the frame as it is to be filled and its mask.
+
+    All frames have the first one's mask; only transparency (--mask-from alpha) is looked for, and made opaque, in each.
+
+    Args:
+        first: the first frame, which stands for all in the checks.
+    """
+    sources, allowed = take_sources(mask, options, grow=grow)
+    _, hole = sources.hole_in(first, photo, photo, allow_large=allowed)
+    if sources.alpha:
+        return lambda frame: sources.hole_in(frame, photo, photo, allow_large=True)
+    return lambda frame: (frame, hole)
 
 
 def take_sources(mask: str | None, options: dict[str, Any], *, grow: int | None) -> tuple[MaskSources, bool]:

@@ -7,8 +7,6 @@ of them as written by the published `maskApi`: `decode_counts`.
 
 from __future__ import annotations
 
-import json
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,8 +15,16 @@ from typing import Any
 import numpy as np
 
 from moebius.errors import MaskError
+from moebius.imaging.annotation_files import (
+    AnnotationCache,
+    AnnotationFile,
+    base_of,
+    label_of,
+    load_annotations,
+    plain,
+    stem_of,
+)
 from moebius.imaging.arrays import Mask
-from moebius.imaging.decode import reason
 from moebius.imaging.exif import turn_upright
 from moebius.imaging.mask_shapes import MAX_COORDINATE, Point, fill_box, fill_circle, fill_polygon
 
@@ -39,6 +45,7 @@ def read_annotations(
     name: str | None = None,
     categories: Sequence[str] = (),
     orientation: int = 1,
+    cache: AnnotationCache | None = None,
 ) -> Mask:
     """The objects that a COCO or LabelMe file outlines in one photo.
 
@@ -51,6 +58,7 @@ def read_annotations(
         categories: names, or COCO's category ids, of the objects wanted; none means all.
         orientation: EXIF orientation that the photo was stored with. Annotations of its size lying on its side are
             turned upright with it.
+        cache: holds the file for other photos that want it.
 
     Returns:
         (H, W) bool; empty if the photo has no objects of these categories.
@@ -59,9 +67,10 @@ def read_annotations(
         MaskError: cannot be read, is no annotation file, is damaged, is for another photo or another size, does not
             know a category, or holds a kind of shape that has no inside (point, line).
     """
-    label = f"annotations {source}" if isinstance(source, str | Path) else "annotations"
+    label = label_of(source)
     try:
-        found = _parse(_load(source, label), label, name, categories)
+        file = load_annotations(source) if cache is None else cache.load(source)
+        found = _parse(file, label, name, categories)
         return _draw(found, size, orientation, label)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
@@ -116,32 +125,17 @@ class _Shape:
     runs: Any = None
 
 
-def _load(source: str | Path | bytes, label: str) -> Any:
-    if isinstance(source, bytes):
-        data = source
-    else:
-        try:
-            data = Path(source).read_bytes()
-        except FileNotFoundError as error:
-            raise MaskError(f"{label}: no such file") from error
-        except (OSError, ValueError) as error:
-            raise MaskError(f"{label}: cannot be read ({reason(error)})") from error
-    try:
-        return json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise MaskError(f"{label}: expected JSON in UTF-8, got something else ({reason(error)})") from error
-
-
-def _parse(values: Any, label: str, name: str | None, categories: Sequence[str]) -> _Found:
+def _parse(file: AnnotationFile, label: str, name: str | None, categories: Sequence[str]) -> _Found:
+    values = file.values
     if isinstance(values, dict) and isinstance(values.get("images"), list) and "annotations" in values:
-        return _coco(values, label, name, categories)
+        return _coco(file, label, name, categories)
     if isinstance(values, dict) and isinstance(values.get("shapes"), list):
         return _labelme(values, label, name, categories)
     raise MaskError(f"{label}: expected COCO (images, annotations) or LabelMe (shapes) JSON, got other JSON")
 
 
-def _coco(values: dict[str, Any], label: str, name: str | None, categories: Sequence[str]) -> _Found:
-    image = _image(values["images"], label, name)
+def _coco(file: AnnotationFile, label: str, name: str | None, categories: Sequence[str]) -> _Found:
+    values, image = file.values, _image(file, label, name)
     known = {each["id"]: str(each["name"]) for each in values.get("categories", [])}
     wanted: set[Any] = set()
     for category in categories:
@@ -153,31 +147,32 @@ def _coco(values: dict[str, Any], label: str, name: str | None, categories: Sequ
         wanted.update(ids)
     shapes = [
         shape
-        for each in values["annotations"]
-        if each["image_id"] == image["id"] and (not categories or each["category_id"] in wanted)
+        for each in file.annotations_of(image["id"])
+        if not categories or each["category_id"] in wanted
         for shape in _coco_shapes(each)
     ]
     return _Found(_size(image, "width", "height"), shapes)
 
 
-def _image(images: list[Any], label: str, name: str | None) -> Any:
+def _image(file: AnnotationFile, label: str, name: str | None) -> Any:
     """The entry of the photo called `name`: the very name, else the only one that differs in its suffix alone."""
+    images = file.values["images"]
     if name is None:
         if len(images) != 1:
             raise MaskError(
                 f"{label}: expected one photo, or the photo's file name, got {len(images)} photos"
             )
         return images[0]
-    file = _base(name)
-    named = [image for image in images if _base(image["file_name"]) == file]
-    alike = named or [image for image in images if _stem(image["file_name"]) == _stem(file)]
+    alike = file.images_called(name)
     if len(alike) > 1:  # the same name in several folders
-        parts = PurePosixPath(_plain(name)).parts
-        ends = [_common_end(PurePosixPath(_plain(image["file_name"])).parts, parts) for image in alike]
+        parts = PurePosixPath(plain(name)).parts
+        ends = [_common_end(PurePosixPath(plain(image["file_name"])).parts, parts) for image in alike]
         alike = [image for image, end in zip(alike, ends, strict=True) if end == max(ends)]
     if len(alike) != 1:
         names = _listed(image["file_name"] for image in images)
-        raise MaskError(f"{label}: expected one entry for {file}, got {len(alike)} (the file has {names})")
+        raise MaskError(
+            f"{label}: expected one entry for {base_of(name)}, got {len(alike)} (the file has {names})"
+        )
     return alike[0]
 
 
@@ -197,8 +192,8 @@ def _coco_shapes(annotation: Any) -> Iterator[_Shape]:
 
 def _labelme(values: dict[str, Any], label: str, name: str | None, categories: Sequence[str]) -> _Found:
     path = values.get("imagePath")
-    if name is not None and path and _stem(path) != _stem(name):
-        raise MaskError(f"{label}: expected annotations of {_base(name)}, got those of {_base(path)}")
+    if name is not None and path and stem_of(path) != stem_of(name):
+        raise MaskError(f"{label}: expected annotations of {base_of(name)}, got those of {base_of(path)}")
     known = {str(shape["label"]) for shape in values["shapes"]}
     for category in categories:
         if category not in known:
@@ -268,19 +263,6 @@ def _size(values: Any, width: str, height: str) -> tuple[int, int] | None:
     if not all(isinstance(side, int) and side > 0 for side in size):
         raise ValueError(f"a size of {size[0]} x {size[1]}")
     return size
-
-
-def _plain(name: str) -> str:
-    """One spelling: "/" between folders, and accents composed, which some systems take apart."""
-    return unicodedata.normalize("NFC", name.replace("\\", "/"))
-
-
-def _base(name: str) -> str:
-    return PurePosixPath(_plain(name)).name
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(_plain(name)).stem
 
 
 def _common_end(parts: Sequence[str], others: Sequence[str]) -> int:

@@ -46,6 +46,10 @@ class Box:
         """Grown by `pixels` on all four sides."""
         return Box(self.left - pixels, self.top - pixels, self.right + pixels, self.bottom + pixels)
 
+    def shift(self, right: int, down: int) -> Box:
+        """Moved by so many pixels; negative ones go left and up."""
+        return Box(self.left + right, self.top + down, self.right + right, self.bottom + down)
+
     def clip(self, width: int, height: int) -> Box:
         """The part inside a photo of that size; empty where there is none."""
         return Box(

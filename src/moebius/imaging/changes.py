@@ -81,31 +81,45 @@ def describe_changes(before: Photo, after: Photo, mask: Mask | None = None) -> C
         raise ValueError(f"expected a bool mask {shape}, got {mask.dtype} {mask.shape}")
     report = Changes(before.width * before.height, 0, None, 0, *((None, None) if mask is None else (0, 0)))
     for top in range(0, before.height, _ROWS):
-        rows = slice(top, top + _ROWS)
-        part = _rows(before, after, None if mask is None else mask[rows], rows)
-        report = _together(report, part, top)
+        box = _differing(before, after, slice(top, top + _ROWS))
+        if box is not None:
+            box = box.shift(0, top)
+            report = _together(report, _part(before, after, mask, box), box)
     return report
 
 
-def _rows(before: Photo, after: Photo, mask: Mask | None, rows: slice) -> Changes:
-    """The report on some rows, whose box counts from their first."""
-    difference = _difference(before.pixels[rows], after.pixels[rows]).max(axis=-1)
+def _differing(before: Photo, after: Photo, rows: slice) -> Box | None:
+    """Around the pixels that differ in some rows, counted from the first of them."""
+    differs = before.pixels[rows] != after.pixels[rows]  # (h, W, C)
+    height, width, channels = differs.shape
+    box = bounding_box(differs.reshape(height, width * channels))  # reducing so few channels takes far longer
+    if box is not None:
+        box = Box(box.left // channels, box.top, (box.right - 1) // channels + 1, box.bottom)
+    if before.alpha is None or after.alpha is None:
+        return box
+    of_alpha = bounding_box(before.alpha[rows] != after.alpha[rows])
+    return of_alpha if box is None else box if of_alpha is None else box.union(of_alpha)
+
+
+def _part(before: Photo, after: Photo, mask: Mask | None, box: Box) -> Changes:
+    """The report on what lies in a box, whose own box counts from its corner."""
+    difference = _difference(before.pixels[box.slices], after.pixels[box.slices]).max(axis=-1)
     alpha_changed = 0
     if before.alpha is not None and after.alpha is not None:
-        of_alpha = _difference(before.alpha[rows], after.alpha[rows])
+        of_alpha = _difference(before.alpha[box.slices], after.alpha[box.slices])
         alpha_changed = int(np.count_nonzero(of_alpha))
         difference = np.maximum(difference, of_alpha)
     changed = difference > 0
     report = Changes(
         changed.size,
-        int(changed.sum()),
+        int(np.count_nonzero(changed)),
         bounding_box(changed),
         int(difference.max()),
         alpha_changed=alpha_changed,
     )
     if mask is None:
         return report
-    beyond = np.where(mask, 0, difference)
+    beyond = np.where(mask[box.slices], 0, difference)
     return replace(report, outside=int(np.count_nonzero(beyond)), largest_outside=int(beyond.max()))
 
 
@@ -113,11 +127,12 @@ def _difference(one: Any, other: Any) -> Any:
     return np.where(one > other, one - other, other - one)
 
 
-def _together(report: Changes, part: Changes, top: int) -> Changes:
+def _together(report: Changes, part: Changes, place: Box) -> Changes:
+    """The report with that on a part of the photo, which lies at `place`."""
     box = report.box
     if part.box is not None:
-        below = Box(part.box.left, part.box.top + top, part.box.right, part.box.bottom + top)
-        box = below if box is None else box.union(below)
+        found = part.box.shift(place.left, place.top)
+        box = found if box is None else box.union(found)
     outside, largest_outside = report.outside, report.largest_outside
     if outside is not None and largest_outside is not None:
         outside += part.outside or 0

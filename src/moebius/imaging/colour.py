@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from moebius.imaging.arrays import AnyArray, FloatImage, Samples
-from moebius.imaging.icc import tone_curves
+from moebius.imaging.icc import Numbers, tone_curves
 from moebius.imaging.linear import ToneCurve, light_to_srgb, srgb_to_light
 
 log = logging.getLogger(__name__)
@@ -88,18 +88,27 @@ class Colours:
         """
         scale = full_scale(old)
         if self._mode == "LAB":
-            values, new = _offset(old).astype(np.float64), _rgb_to_lab(rgb, old.dtype.itemsize)
+            blended = _rgb_to_lab(rgb, old.dtype.itemsize)
         else:
-            values, new = old.astype(np.float64), np.clip(self._from_rgb(rgb), 0, 1) * float(scale)
-        share = weight[:, None].astype(np.float64)
-        blended = (1 - share) * values + share * new
-        if self._curves:
-            mixed = weight < 1
-            for channel, curve in enumerate(self._curves):
-                of_old, of_new = values[mixed, channel] / scale, new[mixed, channel] / scale
-                blended[mixed, channel] = curve.mix(of_old, of_new, weight[mixed]) * scale
-        rounded = np.clip(np.floor(blended + 0.5), 0, scale).astype(old.dtype)
+            blended = np.clip(self._from_rgb(rgb), 0, 1) * float(scale)
+            blended = blended.astype(np.float64, copy=False)
+        mixed = np.flatnonzero(weight < 1)
+        if len(mixed):
+            before = _offset(old[mixed]) if self._mode == "LAB" else old[mixed]
+            blended[mixed] = self._mix(before.astype(np.float64), blended[mixed], weight[mixed], scale)
+        blended += 0.5
+        rounded = np.clip(np.floor(blended, out=blended), 0, scale, out=blended).astype(old.dtype)
         return _offset(rounded) if self._mode == "LAB" else rounded
+
+    def _mix(self, old: Numbers, new: Numbers, weight: FloatImage, scale: np.float32) -> Numbers:
+        """(1 - weight) old + weight new, in light where that is known; (n, C) from 0 to `scale`."""
+        if not self._curves:
+            share = weight[:, None].astype(np.float64)
+            return np.asarray((1 - share) * old + share * new)
+        mixed = np.empty_like(old)
+        for channel, curve in enumerate(self._curves):
+            mixed[:, channel] = curve.mix(old[:, channel] / scale, new[:, channel] / scale, weight) * scale
+        return mixed
 
     def _from_rgb(self, rgb: FloatImage) -> AnyArray:
         """rgb (n, 3) in [0, 1] -> (n, C) floats in [0, 1], in the photo's own colours."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moebius.imaging.arrays import Mask
-from moebius.imaging.box import Box
+from moebius.imaging.box import Box, bounding_box
 
 Indices = NDArray[np.int64]
 
@@ -36,11 +36,18 @@ class Runs:
 
     def paint(self, chosen: NDArray[np.bool_], shape: tuple[int, int]) -> Mask:
         """A mask (H, W) that is True in the chosen (n,) runs only."""
-        toggles = np.zeros((shape[0], shape[1] + 1), dtype=np.uint8)
-        toggles[self.rows[chosen], self.starts[chosen]] ^= 1
-        toggles[self.rows[chosen], self.ends[chosen]] ^= 1
+        mask = np.zeros(shape, dtype=np.bool_)
+        rows, starts, ends = self.rows[chosen], self.starts[chosen], self.ends[chosen]
+        if not len(rows):
+            return mask
+        left, right = int(starts.min()), int(ends.max())
+        lines, line = np.unique(rows, return_inverse=True)
+        toggles = np.zeros((len(lines), right - left + 1), dtype=np.uint8)
+        toggles[line, starts - left] ^= 1
+        toggles[line, ends - left] ^= 1
         np.bitwise_xor.accumulate(toggles, axis=1, out=toggles)
-        return toggles[:, :-1].view(np.bool_)
+        mask[lines, left:right] = toggles[:, :-1].view(np.bool_)
+        return mask
 
 
 def connected_runs(mask: Mask, *, corners: bool = True) -> Runs:
@@ -75,15 +82,18 @@ def connected_boxes(mask: Mask) -> list[Box]:
 
 def _runs(mask: Mask) -> tuple[Indices, Indices, Indices]:
     """Row, start and end (half-open) of each run of True pixels, in reading order."""
-    height, width = mask.shape
-    padded = np.zeros((height, width + 1), dtype=bool)  # a False column keeps the rows apart
-    padded[:, :width] = mask
+    lines = np.flatnonzero(mask.any(axis=1))  # rows that hold any: of a large photo they are often few
+    box = bounding_box(mask)
+    if box is None:
+        return lines, lines, lines
+    # A False column on both sides keeps the rows apart.
+    padded = np.zeros((len(lines), box.width + 2), dtype=bool)
+    padded[:, 1:-1] = mask[lines, box.left : box.right]
     flat = padded.reshape(-1)
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    if flat.size and flat[0]:
-        edges = np.concatenate([[0], edges])
-    rows, starts = np.divmod(edges[0::2], width + 1)
-    return rows, starts, edges[1::2] - rows * (width + 1)
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    line, starts = np.divmod(edges[0::2], box.width + 2)
+    ends = edges[1::2] - line * (box.width + 2)
+    return lines[line], starts + box.left, ends + box.left
 
 
 def _touching(

@@ -93,10 +93,27 @@ def is_animated(source: Readable) -> bool:
     Raises:
         PhotoError: it is missing or no image.
     """
+    return _animated_format(source) is not None
+
+
+def fits_all_frames(source: Readable, output: str) -> bool:
+    """Whether a file is an animation, and an output of this name is of its format, so that it keeps all frames.
+
+    Raises:
+        PhotoError: it is missing or no image; not for outputs that hold no animations.
+    """
+    suffix = Path(output).suffix.lower()
+    kind = next((format for format, suffixes in _FORMATS.items() if suffix in suffixes.split()), None)
+    return kind is not None and _animated_format(source) == kind
+
+
+def _animated_format(source: Readable) -> str | None:
+    """The format of an animation; None for all else."""
     with ImageSource(source, noun="photo", error=PhotoError, max_pixels=MAX_PIXELS) as opened:
         image = opened.open()
         with opened.decoding(image):
-            return image.format in _FORMATS and bool(getattr(image, "is_animated", False))
+            is_one = image.format in _FORMATS and bool(getattr(image, "is_animated", False))
+    return image.format if is_one else None
 
 
 def read_frames(source: str | Path | bytes | BinaryIO) -> Animation:
@@ -154,6 +171,8 @@ def write_frames(
     Raises:
         OutputError: the suffix is another format's; the file exists; a frame is missing, too many, of another size or
             of 16 bits; or writing failed. Nothing is left behind then.
+
+    What the frames' own iterator raises comes out as it is.
     """
     if isinstance(target, str | os.PathLike):
         suffixes = _FORMATS[animation.format].split()
@@ -169,7 +188,8 @@ def write_frames(
 
 def _write(animation: Animation, file: BinaryIO, quality: int | None) -> Written:
     warnings: list[str] = []
-    frames = _checked(animation)
+    raised: list[Exception] = []
+    frames = _checked(animation, raised)
     first = next(frames, None)
     if first is None:
         raise OutputError(f"expected {len(animation)} frames, got 0")
@@ -197,9 +217,11 @@ def _write(animation: Animation, file: BinaryIO, quality: int | None) -> Written
             options |= {"lossless": True, "exact": True} if lossless else {"quality": best}
             samples = (frame.samples() for frame in frames)
             write_webp_frames(samples, file, animation.durations, loop, options=options)
-    except MoebiusError:  # a frame's own
+    except MoebiusError:
         raise
     except Exception as error:
+        if any(error is each for each in raised):
+            raise
         raise OutputError(
             f"the animation cannot be written as {animation.format}: {reason(error)}"
         ) from error
@@ -221,9 +243,10 @@ def _write_gif(animation: Animation, frames: Iterator[Photo], file: BinaryIO, wa
     next(images).save(file, "GIF", save_all=True, append_images=images, **options)
 
 
-def _checked(animation: Animation) -> Iterator[Photo]:
+def _checked(animation: Animation, raised: list[Exception]) -> Iterator[Photo]:
+    """The frames, held against what the animation says; what their iterator raises is noted in `raised`."""
     count, mode = 0, None
-    for count, frame in enumerate(animation.frames, 1):
+    for count, frame in enumerate(_noting(animation.frames, raised), 1):
         kind = (frame.mode, frame.alpha is not None)
         mode = kind if mode is None else mode
         if (frame.size, frame.bits, frame.mode, kind) != (animation.size, 8, "RGB", mode) or count > len(
@@ -236,6 +259,14 @@ def _checked(animation: Animation) -> Iterator[Photo]:
         yield frame
     if count != len(animation):
         raise OutputError(f"expected {len(animation)} frames, got {count}")
+
+
+def _noting(frames: Iterable[Photo], raised: list[Exception]) -> Iterator[Photo]:
+    try:
+        yield from frames
+    except Exception as error:
+        raised.append(error)
+        raise
 
 
 def _may_be_transparent(image: Image.Image) -> bool:

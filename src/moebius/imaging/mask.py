@@ -161,7 +161,7 @@ def _white(image: Image.Image) -> Mask:
         return _plain(np.asarray(image))
     if image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
-    return _half_white(np.asarray(image.convert("L")), 255)
+    return _half_white(np.asarray(image if image.mode == "L" else image.convert("L")), 255)
 
 
 def _white_with_alpha(image: Image.Image) -> Mask:
@@ -206,5 +206,7 @@ def grow_objects(mask: Mask, pixels: int | None) -> Mask:
     growths = growths[runs.pieces]
     grown = mask.copy()
     for growth in np.unique(growths).tolist():
-        grown |= grow_mask(runs.paint(growths == growth, (mask.shape[0], mask.shape[1])), growth)
+        alike = runs.paint(growths == growth, (mask.shape[0], mask.shape[1]))
+        for box, squared in squared_distances(alike, growth):
+            grown[box.slices] |= squared <= growth * growth
     return grown

@@ -11,8 +11,7 @@ import numpy as np
 from moebius.imaging.arrays import Mask
 from moebius.imaging.box import bounding_box
 from moebius.imaging.components import connected_runs
-from moebius.imaging.distance import MAX_DISTANCE
-from moebius.imaging.mask import grow_mask
+from moebius.imaging.distance import MAX_DISTANCE, squared_distances, squared_distances_in
 
 
 def fill_holes(mask: Mask, max_area: int | None = None) -> Mask:
@@ -77,8 +76,13 @@ def close_gaps(mask: Mask, pixels: int) -> Mask:
     box = bounding_box(mask)
     if box is None or pixels == 0:
         return closed
-    grown = grow_mask(np.pad(mask[box.slices], 2 * pixels), pixels)
-    shrunk = ~grow_mask(~grown, pixels)
+    padded = np.pad(mask[box.slices], 2 * pixels)
+    unmasked, parts = ~padded, []
+    for part, squared in squared_distances(padded, pixels):
+        unmasked[part.slices] &= squared > pixels * pixels
+        parts.append(part)  # a gap that closes lies within reach of the mask
+    for part in parts:
+        padded[part.slices] |= squared_distances_in(unmasked, part, pixels) > pixels * pixels
     inner = slice(2 * pixels, 2 * pixels + box.height), slice(2 * pixels, 2 * pixels + box.width)
-    closed[box.slices] |= shrunk[inner]
+    closed[box.slices] = padded[inner]
     return closed

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from moebius.errors import MaskError, PhotoError
+from moebius.imaging.annotation_files import AnnotationCache
 from moebius.imaging.annotations import looks_like_annotations, read_annotations
 from moebius.imaging.arrays import Mask
 from moebius.imaging.decode import ImageSource, Readable
@@ -149,12 +150,37 @@ class MaskSources:
             for key, value in asdict(self).items()
         }
 
-    def mask_of(self, photo: Photo, name: str | None = None, orientation: int = 1) -> tuple[Photo, Mask]:
+    def hole_in(
+        self, photo: Photo, stored: Readable, name: str | None = None, *,
+        allow_large: bool = False, cache: AnnotationCache | None = None,
+    ) -> tuple[Photo, Mask]:  # fmt: skip
+        """`mask_of` for a photo that was read from `stored`, whose header tells how it lay.
+
+        Args:
+            allow_large: do not take a mask that covers more than 80 % of the photo for an inverted one.
+
+        Raises:
+            MaskError, PhotoError: see `mask_of` and `check_share`.
+        """
+        orientation = stored_orientation(stored) if self.files or self.keep else 1
+        photo, mask = self.mask_of(photo, name, orientation, cache)
+        if not allow_large:
+            check_share(mask, inverted=self.invert, from_file=self.has_images)
+        return photo, mask
+
+    def mask_of(
+        self,
+        photo: Photo,
+        name: str | None = None,
+        orientation: int = 1,
+        cache: AnnotationCache | None = None,
+    ) -> tuple[Photo, Mask]:
         """The photo as it is to be filled, and its mask (H, W), True = fill.
 
         Args:
             name: of the photo's file, for annotations of several photos.
             orientation: EXIF orientation that the photo was stored with, for annotations of it lying on its side.
+            cache: holds annotation files for other photos that share them.
 
         Raises:
             MaskError, PhotoError: a source cannot be read, or does not fit the photo.
@@ -166,7 +192,7 @@ class MaskSources:
             *((file, mask, self.invert) for file in self.files),
             *((file, kept, False) for file in self.keep),
         ):
-            found, is_annotation = self._read(file, photo, name, orientation, invert)
+            found, is_annotation = self._read(file, photo, name, orientation, invert, cache)
             target |= found
             annotated |= is_annotation
         if self.categories and not annotated:
@@ -188,15 +214,21 @@ class MaskSources:
         return photo, mask
 
     def _read(
-        self, file: str | bytes, photo: Photo, name: str | None, orientation: int, invert: bool
-    ) -> tuple[Mask, bool]:
+        self, file: str | bytes, photo: Photo, name: str | None, orientation: int, invert: bool,
+        cache: AnnotationCache | None,
+    ) -> tuple[Mask, bool]:  # fmt: skip
         """One file's mask, and whether it is an annotation file."""
         if not _is_annotation(file):
             return read_mask(file, size=photo.size, invert=invert, fit=self.fit), False
         if invert:
             raise MaskError("--invert: expected mask images, got annotations, which outline what is filled")
         return read_annotations(
-            file, size=photo.size, name=name, categories=self.categories, orientation=orientation
+            file,
+            size=photo.size,
+            name=name,
+            categories=self.categories,
+            orientation=orientation,
+            cache=cache,
         ), True
 
     def _clean(self, mask: Mask) -> Mask:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from moebius.imaging.arrays import Mask
 from moebius.imaging.box import Box, bounding_box
 from moebius.imaging.components import connected_boxes
@@ -100,7 +102,7 @@ def plan_regions(mask: Mask, *, shapes: Sequence[Shape], context: float, whole: 
         merged[hole] = box
     ordered = sorted(merged.items(), key=lambda pair: (pair[0].top, pair[0].left))
     return [
-        Region(index, box, hole, _fitting(box, shapes), int(mask[hole.slices].sum()))
+        Region(index, box, hole, _fitting(box, shapes), int(np.count_nonzero(mask[hole.slices])))
         for index, (hole, box) in enumerate(ordered)
     ]
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from moebius.imaging.arrays import FloatImage, Mask
-from moebius.imaging.box import Box
+from moebius.imaging.box import Box, bounding_box
 
 
 def resize(image: FloatImage, shape: tuple[int, int]) -> FloatImage:
@@ -64,20 +64,30 @@ def resize_mask(mask: Mask, shape: tuple[int, int]) -> Mask:
 
     So a stroke is never lost, however thin, and a hole only ever comes out larger than it was.
     """
-    rows = _any_covered(mask, shape[0])
-    return np.ascontiguousarray(_any_covered(rows.T, shape[1]).T)
+    resized = np.zeros(shape, dtype=bool)
+    box = bounding_box(mask)
+    if box is not None:
+        top, rows = _any_covered(mask[box.slices], box.top, len(mask), shape[0])
+        left, columns = _any_covered(rows.T, box.left, mask.shape[1], shape[1])
+        resized[top : top + len(rows), left : left + len(columns)] = columns.T
+    return resized
 
 
-def _any_covered(mask: Mask, count: int) -> Mask:
-    """Resize axis 0 to `count`; row i covers input rows floor(i n / count) to ceil((i + 1) n / count)."""
-    n = len(mask)
-    if n == count:
-        return mask
-    target = np.arange(count)
-    starts = target * n // count
-    ends = -(-(target + 1) * n // count)
+def _any_covered(part: Mask, first: int, length: int, count: int) -> tuple[int, Mask]:
+    """Resize axis 0 of a mask of `length` rows to `count`; row i covers floor(i n / count) to ceil((i + 1) n / count).
+
+    Args:
+        part: the mask's rows from `first` on, outside which there is no True pixel.
+
+    Returns:
+        The resized mask's rows that cover the part, and the number of the first of them.
+    """
+    last = first + len(part)
+    target = np.arange(first * count // length, -(-last * count // length))
+    starts = np.maximum(target * length // count, first) - first
+    ends = np.minimum(-(-(target + 1) * length // count), last) - first
     # reduceat works on the ranges between consecutive indices: every second one is ours. Its indices must lie
     # inside the array, hence the row of padding.
-    padded = np.concatenate([mask, np.zeros_like(mask[:1])])
+    padded = np.concatenate([part, np.zeros_like(part[:1])])
     ranges = np.stack([starts, ends], axis=1).reshape(-1)
-    return np.logical_or.reduceat(padded, ranges, axis=0)[::2]
+    return int(target[0]), np.logical_or.reduceat(padded, ranges, axis=0)[::2]

@@ -130,6 +130,31 @@ def check_output(
     return name
 
 
+def check_format(format: str) -> str:
+    """The format's name in `Written`, for one as `write_photo` takes it ("jpg", ".jpeg" and "JPEG" are the same).
+
+    Raises:
+        OutputError: unknown, or its library is not installed.
+    """
+    name = _SUFFIXES.get("." + format.lower().removeprefix("."))
+    if name is None:
+        raise OutputError(f"expected a format or suffix of {_names(_FORMATS.values())}, got {format!r}")
+    _check_library(name)
+    return name
+
+
+def output_formats() -> tuple[str, ...]:
+    """What can be written here, by the names that `write_photo` takes: those of missing libraries are left out."""
+    found = []
+    for name in _FORMATS:
+        try:
+            _check_library(name)
+        except OutputError:
+            continue
+        found.append({"HEIF": "heic"}.get(name, name.lower()))
+    return tuple(found)
+
+
 def _check_library(name: str) -> None:
     if name == "AVIF" and not features.check("avif"):
         raise OutputError("AVIF needs Pillow 11.3 or newer with AVIF support")
