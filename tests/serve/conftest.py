@@ -6,8 +6,10 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+from asking import STRICT, numbers, quiet, wait_until
 from PIL import Image
 from running import Server, running_server
 
@@ -25,6 +27,23 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def server(shared_server: Server) -> str:
     """The shared server's address."""
     return shared_server.url
+
+
+@pytest.fixture(scope="session")
+def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server with a token, and with limits that a test can reach."""
+    arguments = [str(each) for pair in STRICT.items() for each in pair]
+    with running_server(tmp_path_factory.mktemp("strict"), *arguments) as server:
+        yield server
+
+
+@pytest.fixture
+def strict(strict_server: Server) -> Iterator[httpx.Client]:
+    """A client of the strict server that has its token; ends with no job left there."""
+    headers = {"Authorization": f"Bearer {STRICT['--token']}"}
+    with httpx.Client(base_url=strict_server.url, headers=headers, timeout=60) as client:
+        yield client
+        wait_until(lambda: quiet(numbers(client)), "the strict server is idle")
 
 
 @pytest.fixture(scope="session")

@@ -88,14 +88,14 @@ def test_filled_places_are_opaque_with_a_mask_too(client: Any) -> None:
 
 
 def test_seeds_follow_one_another(client: Any) -> None:
-    response = edit(client, n=3, extra_body={"seed": 2**63})
-    assert [image.seed for image in response.data] == [str(2**63 + more) for more in range(3)]
+    response = edit(client, n=2, extra_body={"seed": 2**63})
+    assert [image.seed for image in response.data] == [str(2**63 + more) for more in range(2)]
     pictures = {image.b64_json for image in response.data}
-    assert len(pictures) == 3
+    assert len(pictures) == 2
     assert only(edit(client, extra_body={"seed": 2**63 + 1})) == base64.b64decode(response.data[1].b64_json)
 
 
-@pytest.mark.parametrize(("format", "pillow"), [("jpeg", "JPEG"), ("webp", "WEBP"), ("png", "PNG")])
+@pytest.mark.parametrize(("format", "pillow"), [("jpeg", "JPEG"), ("webp", "WEBP")])
 def test_formats(client: Any, format: str, pillow: str) -> None:
     best, worst = (
         edit(client, output_format=format, output_compression=quality, response_format="url")
@@ -104,8 +104,7 @@ def test_formats(client: Any, format: str, pillow: str) -> None:
     head, _, encoded = best.data[0].url.partition(",")
     assert head == f"data:image/{format};base64" and best.output_format == format
     assert Image.open(io.BytesIO(base64.b64decode(encoded))).format == pillow
-    smaller = len(worst.data[0].url) < len(best.data[0].url)
-    assert smaller or format == "png"
+    assert len(worst.data[0].url) < len(best.data[0].url)
 
 
 def test_fields_without_meaning_here_are_taken(client: Any) -> None:

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from moebius.batch.item import Item, Options
-from moebius.imaging import MaskSources, Photo
-from moebius.imaging.arrays import Mask
+from moebius.imaging import Hole, MaskSources, Photo
 
 
 def hole_of(
     photo: Photo, photo_data: bytes, mask_data: bytes | None, item: Item, options: Options
-) -> tuple[Photo, Mask]:
-    """The photo as it is to be filled, and its mask (H, W), True = fill: all that any of its sources says.
+) -> tuple[Photo, Hole]:
+    """The photo as it is to be filled, and its hole: all that any of its sources says.
 
     Args:
         photo_data: the photo's file, for the orientation that annotations may follow.
@@ -38,11 +37,11 @@ def hole_of(
 
 
 def frame_hole_of(
-    hole: Mask, photo_data: bytes, mask_data: bytes | None, item: Item, options: Options
-) -> Callable[[Photo], tuple[Photo, Mask]]:
-    """What `hole_of` gives for each frame of an animation whose first one has the mask `hole`.
+    hole: Hole, photo_data: bytes, mask_data: bytes | None, item: Item, options: Options
+) -> Callable[[Photo], tuple[Photo, Hole]]:
+    """What `hole_of` gives for each frame of an animation whose first one has this hole.
 
-    All frames have the first one's mask; only transparency is looked for, and made opaque, in each.
+    All frames have the first one's hole; only transparency is looked for, and made opaque, in each.
     """
     if not options.mask.get("alpha"):
         return lambda frame: (frame, hole)

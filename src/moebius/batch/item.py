@@ -106,7 +106,7 @@ class Record:
     written: dict[str, Any] | None = None
     """How the picture was stored: `moebius.imaging.Written` as plain values."""
     changes: dict[str, Any] | None = None
-    """What differs from the photo: `moebius.imaging.Changes` as plain values; None for an animation."""
+    """What differs from the photo: `moebius.imaging.Changes` as plain values; of an animation in all frames."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds by stage: read, prepare, encode, denoise, decode, blend, write (into memory), total; of all frames."""
     warnings: tuple[str, ...] = ()

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from moebius.imaging import (
     Animation,
     Changes,
+    Hole,
     Photo,
     Written,
     check_output,
-    describe_changes,
     read_frames,
     read_photo,
     write_photo,
 )
-from moebius.imaging.arrays import Mask
 from moebius.imaging.frames import fits_all_frames
 from moebius.pipeline import Result
 from moebius.pipeline.animated import fill_frames
@@ -50,7 +49,7 @@ class Picture:
     """Of an animation: see `fill_frames`."""
     written: Written
     changes: Changes | None
-    """None for animations."""
+    """Of an animation in all frames together."""
     frames: int | None
     """None for stills."""
     seconds: float
@@ -70,13 +69,13 @@ def open_photo(data: bytes, suffix: str) -> Opened:
 
 
 def make_picture(
-    opened: Opened, photo: Photo, hole: Mask, fill: Callable[[Photo, Mask], Result], *,
-    frame_hole: Callable[[Photo], tuple[Photo, Mask]], quality: int | None,
+    opened: Opened, photo: Photo, hole: Hole, fill: Callable[[Photo, Hole], Result], *,
+    frame_hole: Callable[[Photo], tuple[Photo, Hole]], quality: int | None,
 ) -> Picture:  # fmt: skip
     """Fill and encode.
 
     Args:
-        photo, hole: as it is to be filled, and its mask.
+        photo, hole: as it is to be filled, and its hole.
         frame_hole: the same of a frame.
 
     Raises:
@@ -86,14 +85,14 @@ def make_picture(
     buffer = io.BytesIO()
     if opened.animation is None:
         result = fill(photo, hole)
-        changes = describe_changes(photo, result.photo)
+        changes = result.changes(photo)
         began = time.perf_counter()
         written = write_photo(result.photo, buffer, format=opened.suffix, quality=quality)
         seconds = time.perf_counter() - began
         return Picture(buffer.getvalue(), result, written, changes, None, seconds)
     began = time.perf_counter()
-    result, written = fill_frames(
-        lambda frame: fill(*frame_hole(frame)), opened.animation, buffer, quality=quality
+    done = fill_frames(
+        fill, opened.animation, buffer, frame_hole=frame_hole, compare=True, quality=quality
     )
-    seconds = max(0.0, time.perf_counter() - began - result.timings["total"])
-    return Picture(buffer.getvalue(), result, written, None, len(opened.animation), seconds)
+    seconds = max(0.0, time.perf_counter() - began - done.result.timings["total"])
+    return Picture(buffer.getvalue(), done.result, done.written, done.changes, len(opened.animation), seconds)

@@ -98,9 +98,9 @@ def inpaint(
     )  # before anything is loaded
     check_inputs(photo, mask, options)
     check_place(output, overwrite, as_json)
-    from moebius.cli.animated import animation_of
+    from moebius.cli.animated import animation_of, each_warning_once
     from moebius.cli.progress import transfer_bar
-    from moebius.imaging import check_output, check_path, describe_changes
+    from moebius.imaging import check_output, check_path
     from moebius.pipeline import Moebius
     from moebius.pipeline.animated import fill_frames
     from moebius.weights import open_model
@@ -121,15 +121,19 @@ def inpaint(
         opened = Moebius.from_pretrained(model, engine=engine, device=device, dtype=dtype, progress=progress)
     report: dict[str, Any] = {}
     if animation is not None:
-        result, written = fill_frames(
-            lambda frame: opened(*of_frame(frame), **options), animation, target, quality=quality, overwrite=overwrite
-        )  # fmt: skip
+        with each_warning_once():
+            done = fill_frames(
+                lambda frame, hole: opened(frame, hole, **options), animation, target, frame_hole=of_frame,
+                compare=as_json, quality=quality, overwrite=overwrite,
+            )  # fmt: skip
+        result, written, changes = done.result, done.written, done.changes
         report["frames"] = len(animation)
     else:
         result = _run(opened, picture, hole, options)
         written = result.save(target, format=format_, quality=quality, overwrite=overwrite)
-        if as_json:
-            report["changes"] = describe_changes(picture, result.photo).to_dict()
+        changes = result.changes(picture) if as_json else None
+    if changes is not None:
+        report["changes"] = changes.to_dict()
     if as_json:
         click.echo(json.dumps({**result.to_dict(), **report, "written": written.to_dict()}))
     elif sys.stderr.isatty():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,6 +17,8 @@ from moebius.errors import OutputError
 if TYPE_CHECKING:
     from moebius.imaging import Region
     from moebius.imaging.arrays import Mask
+
+log = logging.getLogger(__name__)
 
 
 @click.group(short_help="Make a mask, or look at what it will do.")
@@ -42,11 +45,15 @@ def make(
 ) -> None:
     """Write what MASK and the other sources say about PHOTO as one mask: a PNG, white where it is to be filled.
 
-    The mask is not grown: `moebius inpaint` does that.
+    The mask is not grown: `moebius inpaint` does that, and wants the same --keep, or it grows over what is kept.
     """
     check_inputs(photo, mask_file, options)
     _check_output(output, overwrite, as_json)
-    _, hole = read_photo_and_mask(photo, mask_file, options, grow=0)
+    keeps = bool(options["keep"])
+    _, read = read_photo_and_mask(photo, mask_file, options, grow=0)
+    hole = read.mask
+    if keeps:
+        log.warning("a mask file cannot tell what --keep keeps: give --keep to `moebius inpaint` too")
     from PIL import Image
 
     image = Image.fromarray(hole).convert("1" if bits == "1" else "L")
@@ -101,12 +108,13 @@ def preview(
     settings = defaults.Settings(grow=grow, feather=feather, context=context, strategy=strategy)  # type: ignore[arg-type]
     check_inputs(photo, mask_file, options)
     _check_output(output, overwrite, as_json)
-    picture, hole = read_photo_and_mask(photo, mask_file, options, grow=grow)
-    from moebius.imaging import grow_objects
+    picture, read = read_photo_and_mask(photo, mask_file, options, grow=grow)
     from moebius.imaging.mask_preview import preview_mask
+    from moebius.pipeline.filling import is_refined
 
-    grown = grow_objects(hole, grow)
+    hole, grown = read.mask, read.grown(grow).mask
     regions = _regions(grown, settings, model)
+    refined = [region for region in regions if is_refined(region, settings)]
     report = _describe(hole)
     margin = int(grown.sum()) - report["pixels"]
     caption = (
@@ -115,9 +123,12 @@ def preview(
         f"feather {feather} px",
         f"{len(regions)} crop{'s' * (len(regions) != 1)}",
     )
-    sheet = preview_mask(picture, hole, grown, regions, feather=feather, caption=caption, max_side=max_side)
+    sheet = preview_mask(
+        picture, hole, grown, regions, feather=feather, kept=read.kept, refined=refined, caption=caption,
+        max_side=max_side,
+    )  # fmt: skip
     _save(sheet, output, overwrite)
-    report |= {"grown": int(grown.sum()), "feather": feather, "regions": [_region(each) for each in regions]}
+    report |= {"grown": int(grown.sum()), "feather": feather, "regions": [_region(each, refined) for each in regions]}
     _tell({"output": output, **report}, as_json, f"{output}: {_summary(report)}, {caption[-1]}")
 
 
@@ -149,13 +160,13 @@ def _summary(report: dict[str, Any]) -> str:
     return f"{report['pixels']:,} px ({share}) in {objects:,} object{'s' * (objects != 1)}"
 
 
-def _region(region: Region) -> dict[str, Any]:
+def _region(region: Region, refined: list[Region]) -> dict[str, Any]:
     def corners(box: Any) -> list[int]:
         return [box.left, box.top, box.width, box.height]
 
     return {
         "box": corners(region.box), "hole": corners(region.hole), "pixels": region.masked,
-        "model_size": [region.shape[1], region.shape[0]], "scale": round(region.scale, 4),
+        "model_size": [region.shape[1], region.shape[0]], "scale": round(region.scale, 4), "tiles": region in refined,
     }  # fmt: skip
 
 

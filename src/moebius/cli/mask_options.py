@@ -13,14 +13,15 @@ import click
 from moebius.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from moebius.imaging.arrays import Mask
+    from moebius.imaging import Hole
     from moebius.imaging.mask_sources import MaskSources
     from moebius.imaging.photo import Photo
 
 _SOURCES = (
     click.option("--mask", "masks", multiple=True, metavar="FILE", help="One more mask file; repeatable."),
     click.option(
-        "--keep", multiple=True, metavar="FILE", help="Mask file of what is taken out of the mask; repeatable."
+        "--keep", multiple=True, metavar="FILE",
+        help="Mask file of what stays: the mask, its growth and its fade end there; repeatable.",
     ),
     click.option(
         "--box", "boxes", multiple=True, metavar="X,Y,W,H",
@@ -91,8 +92,8 @@ def check_place(output: str, overwrite: bool, as_json: bool) -> None:
 
 def read_photo_and_mask(
     photo: str, mask: str | None, options: dict[str, Any], *, grow: int | None
-) -> tuple[Photo, Mask]:
-    """The photo as it is to be filled, and its mask: all that the options of `mask_options` say.
+) -> tuple[Photo, Hole]:
+    """The photo as it is to be filled, and its hole: all that the options of `mask_options` say.
 
     Args:
         mask: the command's own mask argument.
@@ -112,8 +113,8 @@ def read_photo_and_mask(
 
 def read_frame_masks(
     photo: str, first: Photo, mask: str | None, options: dict[str, Any], *, grow: int | None
-) -> Callable[[Photo], tuple[Photo, Mask]]:
-    """`read_photo_and_mask` for an animation: from a frame, to the frame as it is to be filled and its mask.
+) -> Callable[[Photo], tuple[Photo, Hole]]:
+    """`read_photo_and_mask` for an animation: from a frame, to the frame as it is to be filled and its hole.
 
     All frames have the first one's mask; only transparency (--mask-from alpha) is looked for, and made opaque, in each.
 

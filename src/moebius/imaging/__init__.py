@@ -9,6 +9,7 @@
       atomic.py               files that appear whole or not at all
     photo.py, colour.py     a photo in memory, in its own colours; crops of it as RGB, and blending into it
     mask.py                 masks of any kind, grown, and on the latent grid
+      hole.py                 a mask with what it may not grow or fade into
       mask_sources.py         all places that a mask can come from, together
       mask_shapes.py, mask_pixels.py    rectangles, polygons, circles; alpha, a colour, a difference
       annotations.py, annotation_files.py    COCO and LabelMe files
@@ -29,6 +30,7 @@ from moebius.imaging.components import connected_boxes
 from moebius.imaging.distance import distance_outside
 from moebius.imaging.frames import Animation, is_animated, read_frames, write_frames
 from moebius.imaging.grain import Grain, match_grain
+from moebius.imaging.hole import Hole
 from moebius.imaging.mask import default_growth, grow_mask, grow_objects, mask_to_latent, read_mask
 from moebius.imaging.mask_cleaning import close_gaps, drop_specks, fill_holes
 from moebius.imaging.mask_preview import preview_mask
@@ -47,6 +49,7 @@ __all__ = [
     "Box",
     "Changes",
     "Grain",
+    "Hole",
     "MaskSources",
     "Metadata",
     "Photo",

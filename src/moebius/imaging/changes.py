@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from moebius.imaging.arrays import Mask
+from moebius.imaging.arrays import Mask, Samples
 from moebius.imaging.box import Box, bounding_box
 from moebius.imaging.photo import Photo
 
@@ -88,6 +88,11 @@ def describe_changes(before: Photo, after: Photo, mask: Mask | None = None) -> C
     return report
 
 
+def add_changes(one: Changes, other: Changes) -> Changes:
+    """The reports on two frames of one size as one: counts are added up, boxes and largest differences cover both."""
+    return replace(_together(one, other, Box(0, 0, 0, 0)), pixels=one.pixels + other.pixels)
+
+
 def _differing(before: Photo, after: Photo, rows: slice) -> Box | None:
     """Around the pixels that differ in some rows, counted from the first of them."""
     differs = before.pixels[rows] != after.pixels[rows]  # (h, W, C)
@@ -103,7 +108,7 @@ def _differing(before: Photo, after: Photo, rows: slice) -> Box | None:
 
 def _part(before: Photo, after: Photo, mask: Mask | None, box: Box) -> Changes:
     """The report on what lies in a box, whose own box counts from its corner."""
-    difference = _difference(before.pixels[box.slices], after.pixels[box.slices]).max(axis=-1)
+    difference = _difference(_in_order(before, box), _in_order(after, box)).max(axis=-1)
     alpha_changed = 0
     if before.alpha is not None and after.alpha is not None:
         of_alpha = _difference(before.alpha[box.slices], after.alpha[box.slices])
@@ -121,6 +126,16 @@ def _part(before: Photo, after: Photo, mask: Mask | None, box: Box) -> Changes:
         return report
     beyond = np.where(mask[box.slices], 0, difference)
     return replace(report, outside=int(np.count_nonzero(beyond)), largest_outside=int(beyond.max()))
+
+
+def _in_order(photo: Photo, box: Box) -> Samples:
+    """A box's samples, of Lab as distances from the darkest and from the bluest and greenest, not two's complement."""
+    samples = photo.pixels[box.slices]
+    if photo.mode != "LAB":
+        return samples
+    half = 1 << (photo.bits - 1)
+    ordered: Samples = samples ^ np.array([0, half, half], dtype=samples.dtype)
+    return ordered
 
 
 def _difference(one: Any, other: Any) -> Any:

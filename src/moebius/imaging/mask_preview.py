@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -28,6 +28,8 @@ def preview_mask(
     regions: Sequence[Region],
     *,
     feather: int,
+    kept: Mask | None = None,
+    refined: Collection[Region] = (),
     caption: Sequence[str] = (),
     max_side: int = 2000,
 ) -> Image.Image:
@@ -36,6 +38,8 @@ def preview_mask(
     Args:
         mask, grown: (H, W), True = fill.
         feather: pixels of the photo.
+        kept: (H, W), True where the feather does not reach.
+        refined: regions that are filled at the photo's own resolution, by tiles.
         caption: what is said below each colour's patch: of the mask, of the growth, of the feather, of the crops.
         max_side: a larger photo is scaled down to it; strokes of any width stay visible.
 
@@ -49,7 +53,8 @@ def preview_mask(
     line = max(1, round(max(width, height) / 700))
     small, wide = resize_mask(mask, (height, width)), resize_mask(grown, (height, width))
     pixels = np.asarray(image, dtype=np.float32)
-    fade = np.where(wide, np.float32(0), feather_weight(wide, feather * scale))
+    none = wide if kept is None else wide | ~resize_mask(~kept, (height, width))
+    fade = np.where(none, np.float32(0), feather_weight(wide, feather * scale))
     pixels = _tinted(pixels, FEATHER, fade * np.float32(0.75))
     pixels = _tinted(pixels, GROWN, (wide & ~small) * np.float32(0.6))
     pixels = _tinted(pixels, MASKED, small * np.float32(0.45))
@@ -57,7 +62,7 @@ def preview_mask(
     sheet = Image.fromarray(np.floor(pixels + 0.5).astype(np.uint8))
     font = ImageFont.load_default(max(12, round(max(width, height) / 60)))
     for region in regions:
-        _draw_crop(sheet, region, scale, line, font)
+        _draw_crop(sheet, region, region in refined, scale, line, font)
     return _with_caption(sheet, caption, font) if caption else sheet
 
 
@@ -93,6 +98,7 @@ def _outline(mask: Mask, width: int) -> Mask:
 def _draw_crop(
     sheet: Image.Image,
     region: Region,
+    refined: bool,
     scale: float,
     line: int,
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
@@ -103,7 +109,9 @@ def _draw_crop(
     right, bottom = max(left, round(box.right * scale) - 1), max(top, round(box.bottom * scale) - 1)
     draw.rectangle((left, top, right, bottom), outline=CROP, width=line + 1)
     text = f"{region.index + 1}: {box.width} x {box.height}"
-    if region.scale > 1.05:
+    if refined:
+        text += ", by tiles at full scale"
+    elif region.scale > 1.05:
         text += f", filled at 1/{region.scale:.1f} scale"
     _, _, text_width, text_height = draw.textbbox((0, 0), text, font=font)
     pad = max(3, round(text_height / 4))

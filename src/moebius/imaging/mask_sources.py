@@ -14,7 +14,8 @@ from moebius.imaging.annotation_files import AnnotationCache
 from moebius.imaging.annotations import looks_like_annotations, read_annotations
 from moebius.imaging.arrays import Mask
 from moebius.imaging.decode import ImageSource, Readable
-from moebius.imaging.mask import grow_objects, read_mask
+from moebius.imaging.hole import Hole
+from moebius.imaging.mask import read_mask
 from moebius.imaging.mask_cleaning import close_gaps, drop_specks, fill_holes
 from moebius.imaging.mask_pixels import (
     DIFFERENCE,
@@ -69,7 +70,7 @@ class MaskSources:
     files: tuple[str | bytes, ...] = ()
     """Mask images, COCO or LabelMe JSON: paths or the files' bytes."""
     keep: tuple[str | bytes, ...] = ()
-    """Mask images or annotations of what must not be filled."""
+    """Mask images or annotations of what stays as it is: neither growth nor feather reach into it."""
     boxes: tuple[str, ...] = ()
     polygons: tuple[str, ...] = ()
     circles: tuple[str, ...] = ()
@@ -153,29 +154,32 @@ class MaskSources:
     def hole_in(
         self, photo: Photo, stored: Readable, name: str | None = None, *,
         allow_large: bool = False, cache: AnnotationCache | None = None,
-    ) -> tuple[Photo, Mask]:  # fmt: skip
-        """`mask_of` for a photo that was read from `stored`, whose header tells how it lay.
+    ) -> tuple[Photo, Hole]:  # fmt: skip
+        """`hole_of` for a photo that was read from `stored`, whose header tells how it lay.
 
         Args:
             allow_large: do not take a mask that covers more than 80 % of the photo for an inverted one.
 
         Raises:
-            MaskError, PhotoError: see `mask_of` and `check_share`.
+            MaskError, PhotoError: see `hole_of` and `check_share`.
         """
         orientation = stored_orientation(stored) if self.files or self.keep else 1
-        photo, mask = self.mask_of(photo, name, orientation, cache)
+        photo, hole = self.hole_of(photo, name, orientation, cache)
         if not allow_large:
-            check_share(mask, inverted=self.invert, from_file=self.has_images)
-        return photo, mask
+            check_share(hole.mask, inverted=self.invert, from_file=self.has_images)
+        return photo, hole
 
     def mask_of(
-        self,
-        photo: Photo,
-        name: str | None = None,
-        orientation: int = 1,
-        cache: AnnotationCache | None = None,
+        self, photo: Photo, name: str | None = None, orientation: int = 1, cache: AnnotationCache | None = None
     ) -> tuple[Photo, Mask]:
-        """The photo as it is to be filled, and its mask (H, W), True = fill.
+        """`hole_of`, of which only the mask (H, W): it does not know what its growth may not reach."""
+        photo, hole = self.hole_of(photo, name, orientation, cache)
+        return photo, hole.mask
+
+    def hole_of(
+        self, photo: Photo, name: str | None = None, orientation: int = 1, cache: AnnotationCache | None = None
+    ) -> tuple[Photo, Hole]:
+        """The photo as it is to be filled, and what is filled of it, not grown yet.
 
         Args:
             name: of the photo's file, for annotations of several photos.
@@ -209,9 +213,10 @@ class MaskSources:
         if transparent is not None:
             mask |= transparent
         mask = self._clean(mask & ~kept) & ~kept  # cleaning may not take it back
+        hole = Hole(mask, kept if self.keep else None)
         if transparent is not None:
-            photo = opaque_under(photo, grow_objects(mask & transparent, self.grow))
-        return photo, mask
+            photo = opaque_under(photo, Hole(mask & transparent, hole.kept).grown(self.grow).mask)
+        return photo, hole
 
     def _read(
         self, file: str | bytes, photo: Photo, name: str | None, orientation: int, invert: bool,

@@ -1,4 +1,4 @@
-"""The web page: plain HTML, CSS and ES modules, served as they lie here. `index.html` goes to `/`, the rest to `/page/`."""
+"""The web page: plain HTML, CSS and ES modules, served as they are. `index.html` goes to `/`, the rest to `/page/`."""
 
 from __future__ import annotations
 

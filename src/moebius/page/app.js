@@ -91,13 +91,15 @@ function mountFormats() {
     if (!info || !history) return;
     const own = seen(history.now).format;
     const others = info.formats.filter((format) => format !== own);
-    list.replaceChildren(...[own, ...others].map((format) => {
-      const words = format === own ? `${title(format)}, as the photo` : title(format);
-      const button = make("button", { type: "button" }, words);
-      button.dataset.closes = "";
-      button.addEventListener("click", () => void downloads.photo(format));
-      return button;
-    }));
+    list.replaceChildren(
+      ...[own, ...others].map((format) => {
+        const words = format === own ? `${title(format)}, as the photo` : title(format);
+        const button = make("button", { type: "button" }, words);
+        button.dataset.closes = "";
+        button.addEventListener("click", () => void downloads.photo(format));
+        return button;
+      }),
+    );
   });
 }
 

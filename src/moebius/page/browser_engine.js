@@ -78,21 +78,24 @@ export function createBrowserEngine({ root = new URL("../", import.meta.url), de
     });
   }
 
+  /** @param {(progress: {loaded: number, total: number}) => void} [onProgress] */
+  function open(onProgress = () => undefined) {
+    keepOffline(root);
+    opening ??= begin(onProgress);
+    return opening;
+  }
+
   return {
     kind: "browser",
-
-    open(onProgress = () => undefined) {
-      keepOffline(root);
-      opening ??= begin(onProgress);
-      return opening;
-    },
+    open,
 
     async fill(request, { signal, onProgress }) {
       signal?.throwIfAborted();
-      await this.open();
+      await open();
       signal?.throwIfAborted();
       const id = ++last;
       onProgress?.({ fraction: 0, state: pending.size > 0 ? "queued" : "running" });
+      signal?.throwIfAborted(); // whoever hears of the beginning may end it
       /** @type {() => void} */
       let cancel = () => undefined;
       try {

@@ -22,6 +22,7 @@ export async function openNetworks(ort, device, files, model, before = async () 
   const options = {
     executionProviders: [device],
     externalData: [{ path: "weights.safetensors", data: files.weights }],
+    logSeverityLevel: 3, // errors; that shapes are computed on the processor is as it should be
   };
   /** @type {any[]} */
   const opened = [];

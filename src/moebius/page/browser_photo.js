@@ -55,6 +55,9 @@ export async function writePhoto(photo, format, quality, { exif, icc }) {
     const file = new Blob([await encodePng(photo, { exif, icc })], { type: "image/png" });
     return { file, written: { format: "PNG", bytes: file.size, stored: "lossless" } };
   }
+  if (format !== "jpeg" && format !== "webp") {
+    throw new FillError("output", `format: expected png, jpeg or webp, got ${format}`);
+  }
   const type = `image/${format}`;
   if (format === "jpeg" && isTransparent(photo.data)) {
     throw new FillError("output", "JPEG cannot keep the photo's transparency, use PNG");

@@ -5,7 +5,7 @@
 /** @import {Part, Picture, Shelf} from "./shelf.js" */
 /** @import {Previews} from "./previews.js" */
 import { seen } from "./document.js";
-import { clear, createMarksLayer, layer } from "./marks_layer.js";
+import { clear, createMarksLayer, place } from "./marks_layer.js";
 import { resized, visible } from "./view.js";
 
 const TINT = 0.5;
@@ -24,7 +24,6 @@ const REST = 120;
 export function mountCanvas(canvas, store, shelf, previews) {
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const marksLayer = createMarksLayer();
-  const mixed = layer();
   let asked = 0;
   let resting = 0;
 
@@ -41,6 +40,7 @@ export function mountCanvas(canvas, store, shelf, previews) {
     const size = { width: Math.round(state.stage.width * density), height: Math.round(state.stage.height * density) };
     clear(context, size);
     const doc = state.history?.now;
+    canvas.dataset.view = `${state.view.zoom} ${state.view.x} ${state.view.y}`; // what is drawn, for whoever drives the page
     if (!doc) return;
     const before = state.holding && doc.shown >= 0;
     drawPhoto(before ? doc.photo : seen(doc), state, density);
@@ -61,8 +61,7 @@ export function mountCanvas(canvas, store, shelf, previews) {
   function drawPhoto(photo, { view, stage }, density) {
     const part = visible(view, photo, stage);
     if (!part) return;
-    const scale = view.zoom * density;
-    context.setTransform(scale, 0, 0, scale, view.x * density, view.y * density);
+    const scale = place(context, view, density);
     context.imageSmoothingEnabled = scale < SQUARES;
     context.imageSmoothingQuality = "high";
     const { coarse, fine } = shelf.pictures(photo);
@@ -80,28 +79,44 @@ export function mountCanvas(canvas, store, shelf, previews) {
     if (width <= 0 || height <= 0) return;
     const [across, down] = [bitmap.width / (right - left), bitmap.height / (bottom - top)];
     context.clearRect(x, y, width, height); // photos may be transparent
-    context.drawImage(bitmap, (x - left) * across, (y - top) * down, width * across, height * down, x, y, width, height);
+    context.drawImage(
+      bitmap,
+      (x - left) * across,
+      (y - top) * down,
+      width * across,
+      height * down,
+      x,
+      y,
+      width,
+      height,
+    );
   }
 
   /** @param {Doc} doc @param {State} state @param {{width: number, height: number}} size @param {number} density */
-  function drawMarks(doc, { view, live, outline, run, stage }, size, density) {
+  function drawMarks(doc, { view, live, outline, run }, size, density) {
     if (doc.marks.length === 0 && !live) return;
-    const marks = doc.shown < 0 || run ? doc.marks : [];
-    const drawn = marksLayer(marks, live, view, size, density);
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.globalAlpha = TINT;
-    context.drawImage(drawn, 0, 0);
-    context.globalAlpha = 1;
     const shown = run ? previews.canvas() : null;
-    if (shown) {
-      clear(mixed, size);
-      mixed.drawImage(drawn, 0, 0);
-      mixed.globalCompositeOperation = "source-in";
-      mixed.setTransform(density, 0, 0, density, view.x * density, view.y * density);
-      mixed.drawImage(shown, 0, 0, doc.photo.width * view.zoom, doc.photo.height * view.zoom);
-      context.drawImage(mixed.canvas, 0, 0);
+    const path = pathOf(outline);
+    if (!shown) {
+      const drawn = marksLayer(doc.marks, live, view, size, density);
+      context.save();
+      place(context, view, density);
+      context.beginPath();
+      context.rect(0, 0, doc.photo.width, doc.photo.height);
+      context.clip();
+      context.setTransform(1, 0, 0, 1, 0, 0);
+      context.globalAlpha = TINT;
+      context.drawImage(drawn, 0, 0);
+      context.restore();
     }
-    drawOutline(context, outline, view, density, visible(view, doc.photo, stage));
+    place(context, view, density);
+    if (shown) {
+      context.save();
+      context.clip(path, "evenodd");
+      context.drawImage(shown, 0, 0, doc.photo.width, doc.photo.height);
+      context.restore();
+    }
+    drawOutline(context, path, view.zoom);
   }
 
   new ResizeObserver(() => {
@@ -113,24 +128,33 @@ export function mountCanvas(canvas, store, shelf, previews) {
   return ask;
 }
 
-/** Dark and light dashes, to be seen on everything.
- * @param {CanvasRenderingContext2D} context @param {number[]} outline @param {View} view @param {number} density
- * @param {[number, number, number, number] | null} part */
-function drawOutline(context, outline, view, density, part) {
-  if (outline.length === 0 || !part) return;
-  const [left, top, right, bottom] = part;
+/** White dashes on a dark line, to be seen on everything.
+ * @param {CanvasRenderingContext2D} context @param {Path2D} path @param {number} zoom */
+function drawOutline(context, path, zoom) {
+  context.lineJoin = "round";
+  context.strokeStyle = "rgb(0 0 0 / 55%)";
+  context.lineWidth = 2.5 / zoom;
+  context.stroke(path);
+  context.strokeStyle = "#fff";
+  context.lineWidth = 1.5 / zoom;
+  context.setLineDash([5 / zoom, 4 / zoom]);
+  context.stroke(path);
+  context.setLineDash([]);
+}
+
+/** @type {WeakMap<number[][], Path2D>} */
+const paths = new WeakMap();
+
+/** @param {number[][]} lines */
+function pathOf(lines) {
+  const known = paths.get(lines);
+  if (known) return known;
   const path = new Path2D();
-  for (let i = 0; i < outline.length; i += 4) {
-    const [x0, y0, x1, y1] = outline.slice(i, i + 4);
-    if (x1 < left || x0 > right || y1 < top || y0 > bottom) continue;
-    path.moveTo(x0 * view.zoom + view.x, y0 * view.zoom + view.y);
-    path.lineTo(x1 * view.zoom + view.x, y1 * view.zoom + view.y);
+  for (const line of lines) {
+    path.moveTo(line[0], line[1]);
+    for (let i = 2; i < line.length; i += 2) path.lineTo(line[i], line[i + 1]);
+    path.closePath();
   }
-  context.setTransform(density, 0, 0, density, 0, 0);
-  context.lineCap = "square";
-  for (const [colour, width] of /** @type {const} */ ([["rgb(0 0 0 / 45%)", 2.5], ["#fff", 1]])) {
-    context.strokeStyle = colour;
-    context.lineWidth = width;
-    context.stroke(path);
-  }
+  paths.set(lines, path);
+  return path;
 }

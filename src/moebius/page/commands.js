@@ -55,7 +55,11 @@ export function createCommands({ store, runner, downloads, margin, pickPhoto, pi
     store.set({ view: zoom === null ? fit(photo, stage, margin()) : zoomTo(view, middle, zoom, photo, stage) });
   };
   /** @param {Tool} tool @returns {Command} */
-  const tool = (tool) => ({ run: () => store.set({ tool, live: null }), enabled: idle, pressed: (state) => state.tool === tool });
+  const tool = (tool) => ({
+    run: () => store.set({ tool, live: null }),
+    enabled: idle,
+    pressed: (state) => state.tool === tool,
+  });
   /** @param {number} by */
   const choose = (by) => {
     const { history } = store.get();
@@ -72,7 +76,10 @@ export function createCommands({ store, runner, downloads, margin, pickPhoto, pi
     larger: { run: () => store.set({ brush: resizedBrush(store.get().brush, 1) }) },
     undo: { run: () => travel(undo), enabled: (state) => idle(state) && (state.history?.past.length ?? 0) > 0 },
     redo: { run: () => travel(redo), enabled: (state) => idle(state) && (state.history?.future.length ?? 0) > 0 },
-    clear: { run: () => step((doc) => remarked(doc, [])), enabled: when((doc) => doc.shown < 0 && doc.marks.length > 0) },
+    clear: {
+      run: () => step((doc) => remarked(doc, [])),
+      enabled: when((doc) => doc.shown < 0 && doc.marks.length > 0),
+    },
     "upload-mask": { run: pickMask, enabled: idle },
     "download-mask": { run: () => downloads.mask(), enabled: when((doc) => doc.marks.length > 0) },
     fit: { run: () => look(null), enabled: (state) => state.history !== null },

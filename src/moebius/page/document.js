@@ -23,7 +23,8 @@ export function marked(doc, mark) {
   return { photo: seen(doc), marks, tries: [], shown: -1 };
 }
 
-/** All marks replaced, by an uploaded mask or by none. @param {Doc} doc @param {readonly Mark[]} marks @returns {Doc} */
+/** All marks replaced, by an uploaded mask or by none. @param {Doc} doc @param {readonly Mark[]} marks
+ * @returns {Doc} */
 export function remarked(doc, marks) {
   return { photo: seen(doc), marks, tries: [], shown: -1 };
 }

@@ -2,10 +2,17 @@
 
 /** @type {Record<string, {title: string, ends: string}>} */
 const FORMATS = {
-  jpeg: { title: "JPEG", ends: "jpg" }, png: { title: "PNG", ends: "png" }, webp: { title: "WebP", ends: "webp" },
-  gif: { title: "GIF", ends: "gif" }, bmp: { title: "BMP", ends: "bmp" }, tiff: { title: "TIFF", ends: "tif" },
-  heic: { title: "HEIC", ends: "heic" }, heif: { title: "HEIF", ends: "heif" }, avif: { title: "AVIF", ends: "avif" },
-  jpeg2000: { title: "JPEG 2000", ends: "jp2" }, svg: { title: "SVG", ends: "svg" },
+  jpeg: { title: "JPEG", ends: "jpg" },
+  png: { title: "PNG", ends: "png" },
+  webp: { title: "WebP", ends: "webp" },
+  gif: { title: "GIF", ends: "gif" },
+  bmp: { title: "BMP", ends: "bmp" },
+  tiff: { title: "TIFF", ends: "tif" },
+  heic: { title: "HEIC", ends: "heic" },
+  heif: { title: "HEIF", ends: "heif" },
+  avif: { title: "AVIF", ends: "avif" },
+  jpeg2000: { title: "JPEG 2000", ends: "jp2" },
+  svg: { title: "SVG", ends: "svg" },
 };
 
 /** As long a beginning of a file as `sniff` needs. */

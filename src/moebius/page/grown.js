@@ -15,10 +15,12 @@ export function grown(mask, scale, grow) {
   if (grow !== null) return growObjects(mask, Math.round(grow * scale));
   const runs = connectedRuns(mask);
   /** @type {Map<number, number>} from a piece to its growth */
-  const growths = new Map(pieceBoxes(runs).map(({ piece, box, area }) => {
-    const [width, height] = [(box.right - box.left) / scale, (box.bottom - box.top) / scale];
-    return [piece, Math.round(defaultGrowth(width, height, area / scale / scale) * scale)];
-  }));
+  const growths = new Map(
+    pieceBoxes(runs).map(({ piece, box, area }) => {
+      const [width, height] = [(box.right - box.left) / scale, (box.bottom - box.top) / scale];
+      return [piece, Math.round(defaultGrowth(width, height, area / scale / scale) * scale)];
+    }),
+  );
   const all = { ...mask, data: mask.data.slice() };
   for (const growth of new Set(growths.values())) {
     const some = { ...mask, data: new Uint8Array(mask.data.length) };

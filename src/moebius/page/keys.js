@@ -6,10 +6,30 @@
 
 /** @type {Record<string, string>} key to command; "ctrl+" stands for Ctrl or Command */
 export const KEYS = {
-  b: "brush", e: "eraser", l: "lasso", r: "rectangle", "[": "smaller", "]": "larger", "ctrl+z": "undo",
-  "ctrl+shift+z": "redo", "ctrl+y": "redo", delete: "clear", enter: "run", t: "another", k: "keep", s: "compare",
-  "ctrl+s": "download", "ctrl+o": "open", 0: "fit", 1: "actual", "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", "?": "help",
-  ",": "previous", ".": "next",
+  b: "brush",
+  e: "eraser",
+  l: "lasso",
+  r: "rectangle",
+  "[": "smaller",
+  "]": "larger",
+  "ctrl+z": "undo",
+  "ctrl+shift+z": "redo",
+  "ctrl+y": "redo",
+  delete: "clear",
+  enter: "run",
+  t: "another",
+  k: "keep",
+  s: "compare",
+  "ctrl+s": "download",
+  "ctrl+o": "open",
+  0: "fit",
+  1: "actual",
+  "+": "zoom-in",
+  "=": "zoom-in",
+  "-": "zoom-out",
+  "?": "help",
+  ",": "previous",
+  ".": "next",
 };
 /** CSS pixels that an arrow key moves the ring; with Shift. */
 const NEAR = 8;

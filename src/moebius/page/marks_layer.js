@@ -29,11 +29,11 @@ export function createMarksLayer() {
    * @returns {HTMLCanvasElement}   opaque where there is a mark
    */
   return function draw(marks, live, view, size, density) {
-    const place = [view.zoom, view.x, view.y, size.width, size.height, density].join();
-    if (drawn !== place || drawnMarks !== marks) {
+    const where = [view.zoom, view.x, view.y, size.width, size.height, density].join();
+    if (drawn !== where || drawnMarks !== marks) {
       clear(finished, size);
       for (const mark of marks) paint(finished, mark, view, density);
-      [drawn, drawnMarks] = [place, marks];
+      [drawn, drawnMarks] = [where, marks];
     }
     if (!live) return finished.canvas;
     clear(all, size);
@@ -57,10 +57,17 @@ export function clear(context, { width, height }) {
   context.clearRect(0, 0, width, height);
 }
 
-/** @param {CanvasRenderingContext2D} context @param {Mark} mark @param {View} view @param {number} density */
-function paint(context, mark, view, density) {
+/** Photo pixels from here on. @param {CanvasRenderingContext2D} context @param {View} view @param {number} density
+ * @returns {number}   device pixels a photo pixel */
+export function place(context, view, density) {
   const scale = view.zoom * density;
   context.setTransform(scale, 0, 0, scale, view.x * density, view.y * density);
+  return scale;
+}
+
+/** @param {CanvasRenderingContext2D} context @param {Mark} mark @param {View} view @param {number} density */
+function paint(context, mark, view, density) {
+  place(context, view, density);
   if (mark.kind === "bits") {
     context.globalCompositeOperation = "source-over";
     context.drawImage(imageOf(mark), 0, 0, mark.width, mark.height);

@@ -63,7 +63,9 @@ function grey(data, i) {
  * @param {ImageBitmap} image @param {number} width @param {number} height */
 function* strips(image, width, height) {
   const canvas = new OffscreenCanvas(width, Math.min(STRIP, height));
-  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
+  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (
+    canvas.getContext("2d", { willReadFrequently: true })
+  );
   context.imageSmoothingEnabled = false;
   for (let top = 0; top < height; top += STRIP) {
     const rows = Math.min(STRIP, height - top);

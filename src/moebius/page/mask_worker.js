@@ -15,7 +15,7 @@ const OUTLINE_SIDE = 1024;
  *   | {kind: "read", file: Blob, size: Size}} Job
  */
 
-/** @param {Job} job @returns {Promise<Uint8Array | number[] | Bits>} */
+/** @param {Job} job @returns {Promise<Uint8Array | number[][] | Bits>} */
 async function work(job) {
   if (job.kind === "raster") return rasterise(job.marks, job.size.width, job.size.height);
   if (job.kind === "read") return readMask(job.file, job.size);

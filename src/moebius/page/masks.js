@@ -35,7 +35,7 @@ export function createMasks() {
     /** @param {readonly Mark[]} marks @param {Size} size @returns {Promise<Uint8Array>}   a byte a pixel, 1 = fill */
     raster: (marks, { width, height }) => ask({ kind: "raster", marks, size: { width, height } }),
     /** @param {readonly Mark[]} marks @param {Size} size @param {number | null} grow
-     * @returns {Promise<number[]>}   line segments around what will be filled */
+     * @returns {Promise<number[][]>}   closed lines around what will be filled */
     outline: (marks, { width, height }, grow) => ask({ kind: "outline", marks, size: { width, height }, grow }),
     /** @param {Blob} file @param {Size} size @returns {Promise<Bits>} */
     read: (file, { width, height }) => ask({ kind: "read", file, size: { width, height } }),

@@ -29,12 +29,14 @@ export function isAbort(error) {
 export function explain(error) {
   if (!(error instanceof Error)) return sentence(String(error));
   const type = /** @type {{type?: unknown}} */ (error).type;
-  const advice = typeof type === "string" ? ADVICE[type] : undefined;
+  const advice = typeof type === "string" && Object.hasOwn(ADVICE, type) ? ADVICE[type] : undefined;
   return advice ? `${sentence(error.message)} ${advice}` : sentence(error.message);
 }
 
 /** @param {string} text */
 function sentence(text) {
   const line = text.trim().replaceAll(/\s+/g, " ");
-  return line === "" ? "Something went wrong." : line[0].toUpperCase() + line.slice(1) + (/[.!?]$/.test(line) ? "" : ".");
+  return line === ""
+    ? "Something went wrong."
+    : line[0].toUpperCase() + line.slice(1) + (/[.!?]$/.test(line) ? "" : ".");
 }

@@ -28,11 +28,12 @@ export function mountOpening({ store, masks, runner, margin }) {
   async function open(file, name) {
     const { history, saved, run } = store.get();
     if (run) return;
-    if (unsaved(history?.now, saved) && !window.confirm("Open another photo? What you have not downloaded is lost.")) return;
+    if (unsaved(history?.now, saved) && !window.confirm("Open another photo? What you have not downloaded is lost."))
+      return;
     try {
       const photo = await readPhoto(file, name);
-      const view = fit(photo, store.get().stage, margin());
-      store.set({ history: begin(opened(photo)), view, compare: null, message: null, saved: null, live: null, outline: [] });
+      store.set({ history: begin(opened(photo)), compare: null, message: null, saved: null, live: null, outline: [] });
+      store.set({ view: fit(photo, store.get().stage, margin()) }); // the bars are there now, and can be measured
       element("stage", HTMLCanvasElement).focus({ preventScroll: true });
       const info = await runner.open();
       const problem = tooLarge(photo, info);

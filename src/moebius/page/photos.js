@@ -16,8 +16,12 @@ export async function readPhoto(file, name, origin = null) {
   const size = await measure(file);
   if (size === null && format === null) throw new Error("photo: expected an image, a JPEG or PNG for example");
   if (size === null) {
-    const reason = ["tiff", "heic", "jpeg2000", "avif"].includes(format ?? "") ? "cannot be shown by this browser" : "is damaged";
-    const advice = reason.endsWith("damaged") ? "" : "; save it as JPEG or PNG, or use the command line: moebius inpaint";
+    const reason = ["tiff", "heic", "jpeg2000", "avif"].includes(format ?? "")
+      ? "cannot be shown by this browser"
+      : "is damaged";
+    const advice = reason.endsWith("damaged")
+      ? ""
+      : "; save it as JPEG or PNG, or use the command line: moebius inpaint";
     throw new Error(`this ${title(format ?? "")} file ${reason}${advice}`);
   }
   return { file, name, ...size, format: format ?? "png", origin };

@@ -20,10 +20,15 @@ export async function maskToPng({ width, height, data }) {
   header.setUint32(4, height);
   header.setUint8(8, 1); // bits; the zeros that follow mean grey, deflate, no filter, not interlaced
   const packed = await new Response(
-    new Blob([rows]).stream().pipeThrough(new CompressionStream("deflate"))).arrayBuffer();
+    new Blob([rows]).stream().pipeThrough(new CompressionStream("deflate")),
+  ).arrayBuffer();
   const signature = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
-  const parts = [signature, chunk("IHDR", new Uint8Array(header.buffer)), chunk("IDAT", new Uint8Array(packed)),
-    chunk("IEND", new Uint8Array(0))];
+  const parts = [
+    signature,
+    chunk("IHDR", new Uint8Array(header.buffer)),
+    chunk("IDAT", new Uint8Array(packed)),
+    chunk("IEND", new Uint8Array(0)),
+  ];
   return new Blob(parts, { type: "image/png" });
 }
 

@@ -82,21 +82,25 @@ export function mountPointer(stage, store, drawing, held) {
   stage.addEventListener("pointerleave", (event) => void (down.has(event.pointerId) || drawing.point(null)));
   stage.addEventListener("contextmenu", (event) => event.preventDefault());
 
-  stage.addEventListener("wheel", (event) => {
-    const { view, stage: size, history, brush } = store.get();
-    if (!history) return;
-    event.preventDefault();
-    const unit = event.deltaMode === 1 ? 16 : 1;
-    const [dx, dy] = [event.deltaX * unit, event.deltaY * unit];
-    const { photo } = history.now;
-    if (event.ctrlKey || event.metaKey) {
-      const steps = Math.min(Math.max(dy, -120), 120) * (Math.abs(dy) < 40 ? 4 : 1); // pinches on a pad come small
-      store.set({ view: zoomTo(view, at(event), view.zoom * Math.exp(-steps * WHEEL), photo, size) });
-    } else if (event.altKey || event.shiftKey) {
-      store.set({ brush: resizedBrush(brush, -(dy || dx) / 100) });
-      drawing.point(at(event));
-    } else {
-      store.set({ view: pan(view, -dx, -dy, photo, size) });
-    }
-  }, { passive: false });
+  stage.addEventListener(
+    "wheel",
+    (event) => {
+      const { view, stage: size, history, brush } = store.get();
+      if (!history) return;
+      event.preventDefault();
+      const unit = event.deltaMode === 1 ? 16 : 1;
+      const [dx, dy] = [event.deltaX * unit, event.deltaY * unit];
+      const { photo } = history.now;
+      if (event.ctrlKey || event.metaKey) {
+        const steps = Math.min(Math.max(dy, -120), 120) * (Math.abs(dy) < 40 ? 4 : 1); // pinches on a pad come small
+        store.set({ view: zoomTo(view, at(event), view.zoom * Math.exp(-steps * WHEEL), photo, size) });
+      } else if (event.altKey || event.shiftKey) {
+        store.set({ brush: resizedBrush(brush, -(dy || dx) / 100) });
+        drawing.point(at(event));
+      } else {
+        store.set({ view: pan(view, -dx, -dy, photo, size) });
+      }
+    },
+    { passive: false },
+  );
 }

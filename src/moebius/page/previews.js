@@ -44,5 +44,8 @@ export function createPreviews(onReady) {
 async function load(address) {
   const image = new Image();
   image.src = address;
-  return image.decode().then(() => image, () => null);
+  return image.decode().then(
+    () => image,
+    () => null,
+  );
 }

@@ -33,8 +33,15 @@ function paintStroke(grid, stroke, scale) {
   const radius = Math.max((stroke.width * scale) / 2, LEAST_RADIUS);
   for (let i = 0; i < Math.max(points.length - 2, 2); i += 2) {
     const end = i + 2 < points.length ? i + 2 : i;
-    paintCapsule(grid, points[i] * scale, points[i + 1] * scale, points[end] * scale, points[end + 1] * scale, radius,
-      stroke.erase ? 0 : 1);
+    paintCapsule(
+      grid,
+      points[i] * scale,
+      points[i + 1] * scale,
+      points[end] * scale,
+      points[end + 1] * scale,
+      radius,
+      stroke.erase ? 0 : 1,
+    );
   }
 }
 
@@ -51,7 +58,10 @@ function paintCapsule(grid, x0, y0, x1, y1, r, value) {
   for (let row = Math.max(0, Math.ceil(Math.min(y0, y1) - r - 0.5)); row <= last; row += 1) {
     const y = row + 0.5;
     let [left, right] = [Infinity, -Infinity];
-    for (const [cx, cy] of [[x0, y0], [x1, y1]]) {
+    for (const [cx, cy] of [
+      [x0, y0],
+      [x1, y1],
+    ]) {
       const half = Math.sqrt(r * r - (y - cy) * (y - cy)); // NaN off the disk: the comparisons below fail
       if (cx - half < left) left = cx - half;
       if (cx + half > right) right = cx + half;
@@ -109,7 +119,8 @@ function paintBits(grid, { width, height, bits }, scale) {
   }
 }
 
-/** Pixels of a row whose centres lie from `left` to `right`. @param {Grid} grid @param {number} row @param {number} left
+/** Pixels of a row whose centres lie from `left` to `right`. @param {Grid} grid @param {number} row
+ * @param {number} left
  * @param {number} right @param {number} value */
 function paintRun(grid, row, left, right, value) {
   const from = Math.max(0, Math.ceil(left - 0.5));
@@ -117,7 +128,8 @@ function paintRun(grid, row, left, right, value) {
   if (from <= to) grid.data.fill(value, row * grid.width + from, row * grid.width + to + 1);
 }
 
-/** A mask, one bit a pixel, rows padded to whole bytes. @param {Uint8Array} data @param {number} width @param {number} height
+/** A mask, one bit a pixel, rows padded to whole bytes. @param {Uint8Array} data @param {number} width
+ * @param {number} height
  * @returns {Uint8Array} */
 export function pack(data, width, height) {
   const stride = (width + 7) >> 3;

@@ -28,17 +28,19 @@ export function createRunner({ store, engine, masks, shelf, previews }) {
 
   /** Opens the engine, once; tried again when it has failed. @returns {Promise<Info>} */
   function open() {
-    opening ??= engine.open((loading) => store.set({ loading })).then(
-      (info) => {
-        store.set({ info, loading: null });
-        return info;
-      },
-      (error) => {
-        opening = null;
-        store.set({ loading: null });
-        throw error;
-      },
-    );
+    opening ??= engine
+      .open((loading) => store.set({ loading }))
+      .then(
+        (info) => {
+          store.set({ info, loading: null });
+          return info;
+        },
+        (error) => {
+          opening = null;
+          store.set({ loading: null });
+          throw error;
+        },
+      );
     return opening;
   }
 
@@ -125,7 +127,8 @@ export function createRunner({ store, engine, masks, shelf, previews }) {
 
 /** @param {Doc} doc @param {Record<string, SettingValue>} settings */
 function freshSeed(doc, settings) {
-  const alike = (/** @type {Photo} */ { origin }) => JSON.stringify({ ...origin?.settings, seed: 0 }) === JSON.stringify({ ...settings, seed: 0 });
+  const alike = (/** @type {Photo} */ { origin }) =>
+    JSON.stringify({ ...origin?.settings, seed: 0 }) === JSON.stringify({ ...settings, seed: 0 });
   const tried = new Set(doc.tries.filter((fill) => alike(fill.photo)).map((fill) => fill.photo.origin?.settings.seed));
   let seed = String(settings.seed ?? "0");
   while (tried.has(seed)) seed = nextSeed(seed);

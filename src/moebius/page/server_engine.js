@@ -11,7 +11,15 @@ const TRIES = 4;
 const LONGEST_WAIT = 10;
 
 /** @type {Record<number, string>} */
-const TYPES = { 401: "auth", 404: "not_found", 408: "request", 413: "limit", 429: "busy", 503: "busy", 504: "deadline" };
+const TYPES = {
+  401: "auth",
+  404: "not_found",
+  408: "request",
+  413: "limit",
+  429: "busy",
+  503: "busy",
+  504: "deadline",
+};
 
 /**
  * @param {object} options
@@ -22,7 +30,13 @@ const TYPES = { 401: "auth", 404: "not_found", 408: "request", 413: "limit", 429
  * @param {(seconds: number) => Promise<void>} [options.wait]
  * @returns {Engine}
  */
-export function createServerEngine({ base, askToken, storage = null, fetcher = (...all) => fetch(...all), wait = pause }) {
+export function createServerEngine({
+  base,
+  askToken,
+  storage = null,
+  fetcher = (...all) => fetch(...all),
+  wait = pause,
+}) {
   let token = storage?.getItem(TOKEN) ?? null;
 
   /** @param {string} path @param {RequestInit} [init] @returns {Promise<Response>} */

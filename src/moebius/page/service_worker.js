@@ -1,7 +1,8 @@
 /**
  * The static site without a network: what the page consists of is kept at the first visit and served from then on. The
  * export writes `MOEBIUS_SITE` in front of this file: a hash of the site's content, and its files. Another hash is another
- * service worker to the browser, which then fetches all of them anew. Shards of the model are kept by the page itself.
+ * service worker to the browser, which then fetches all of them anew, and changes over when no tab shows the old page.
+ * Shards of the model are kept by the page itself.
  */
 (() => {
   /** @type {{version: string, files: string[]}} */
@@ -20,7 +21,6 @@
       if (!response.ok) throw new Error(`${url.pathname}: expected a file, got status ${response.status}`);
       await cache.put(url, response);
     }));
-    await scope.skipWaiting();
   }
 
   async function takeOver() {

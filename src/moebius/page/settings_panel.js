@@ -61,19 +61,31 @@ function choice(choices) {
 /** @param {string} name @param {Setting} setting @returns {HTMLInputElement} */
 function entry(name, { type, minimum, maximum, nullable }) {
   if (type === "boolean") return make("input", { type: "checkbox" });
-  if (name === "seed") { // of 64 bits: more than a number field of a browser keeps
-    return make("input", { type: "text", inputMode: "numeric", pattern: "[0-9]{1,20}", required: true, autocomplete: "off",
-      title: "A whole number from 0 to 18446744073709551615" });
+  if (name === "seed") {
+    // of 64 bits: more than a number field of a browser keeps
+    return make("input", {
+      type: "text",
+      inputMode: "numeric",
+      pattern: "[0-9]{1,20}",
+      required: true,
+      autocomplete: "off",
+      title: "A whole number from 0 to 18446744073709551615",
+    });
   }
   const range = type === "number" && minimum !== undefined && maximum !== undefined;
-  const input = make("input", { type: range ? "range" : "number", step: type === "integer" ? "1" : "0.05", required: !nullable });
+  const input = make("input", {
+    type: range ? "range" : "number",
+    step: type === "integer" ? "1" : "0.05",
+    required: !nullable,
+  });
   if (nullable) input.placeholder = "automatic";
   if (minimum !== undefined) input.min = String(minimum);
   if (maximum !== undefined) input.max = String(maximum);
   return input;
 }
 
-/** @param {string} name @param {HTMLInputElement | HTMLSelectElement} input @param {Setting} setting @returns {SettingValue} */
+/** @param {string} name @param {HTMLInputElement | HTMLSelectElement} input @param {Setting} setting
+ * @returns {SettingValue} */
 function read(name, input, { type, default: usual }) {
   if (input instanceof HTMLInputElement && input.type === "checkbox") return input.checked;
   if (name === "seed") return input.value === String(usual) ? usual : String(BigInt(input.value));

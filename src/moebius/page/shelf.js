@@ -25,11 +25,13 @@ export function createShelf(onReady) {
   function load(photo) {
     const found = loading.get(photo.file);
     if (found) loading.delete(photo.file);
-    const asked = found ?? decodeSmall(photo).then((picture) => {
-      small.set(photo.file, picture);
-      onReady();
-      return picture;
-    });
+    const asked =
+      found ??
+      decodeSmall(photo).then((picture) => {
+        small.set(photo.file, picture);
+        onReady();
+        return picture;
+      });
     loading.set(photo.file, asked);
     asked.catch(() => loading.delete(photo.file));
     for (const [file] of [...loading].slice(0, -KEPT)) {
@@ -50,7 +52,8 @@ export function createShelf(onReady) {
       return { coarse, fine: close?.file === photo.file ? close.picture : null };
     },
 
-    /** More detail of a part is wanted. @param {Photo} photo @param {Part} part @param {number} scale   screen pixels a pixel */
+    /** More detail of a part is wanted. @param {Photo} photo @param {Part} part
+     * @param {number} scale   screen pixels a pixel */
     lookClosely(photo, part, scale) {
       const coarse = small.get(photo.file);
       if (!coarse || coarse.bitmap.width === photo.width) return;
@@ -60,10 +63,13 @@ export function createShelf(onReady) {
       if (close?.file === photo.file && close.wanted === wanted) return;
       const entry = { file: photo.file, wanted, picture: close?.file === photo.file ? close.picture : null };
       close = entry;
-      decode(photo, seen, whole ? 1 : Math.min(1, scale)).then((picture) => {
-        if (close === entry) entry.picture = picture;
-        onReady();
-      }, () => undefined); // too large for this browser: the small copy has to do
+      decode(photo, seen, whole ? 1 : Math.min(1, scale)).then(
+        (picture) => {
+          if (close === entry) entry.picture = picture;
+          onReady();
+        },
+        () => undefined,
+      ); // too large for this browser: the small copy has to do
     },
   };
 }
@@ -77,9 +83,14 @@ function decodeSmall(photo) {
 async function decode(photo, part, scale) {
   const [left, top, right, bottom] = part;
   const [width, height] = [right - left, bottom - top];
-  const size = { resizeWidth: Math.max(1, Math.round(width * scale)), resizeHeight: Math.max(1, Math.round(height * scale)) };
+  const size = {
+    resizeWidth: Math.max(1, Math.round(width * scale)),
+    resizeHeight: Math.max(1, Math.round(height * scale)),
+  };
   const options = scale < 1 ? /** @type {const} */ ({ ...size, resizeQuality: "medium" }) : {};
   const all = width === photo.width && height === photo.height;
-  const bitmap = all ? createImageBitmap(photo.file, options) : createImageBitmap(photo.file, left, top, width, height, options);
+  const bitmap = all
+    ? createImageBitmap(photo.file, options)
+    : createImageBitmap(photo.file, left, top, width, height, options);
   return { bitmap: await bitmap, part };
 }

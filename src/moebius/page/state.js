@@ -6,8 +6,20 @@
 
 /** @type {State} */
 export const FIRST = Object.freeze({
-  history: null, tool: "brush", brush: 40, view: { zoom: 1, x: 0, y: 0 }, stage: { width: 1, height: 1 }, live: null,
-  outline: [], settings: {}, info: null, loading: null, run: null, compare: null, holding: false, message: null,
+  history: null,
+  tool: "brush",
+  brush: 40,
+  view: { zoom: 1, x: 0, y: 0 },
+  stage: { width: 1, height: 1 },
+  live: null,
+  outline: [],
+  settings: {},
+  info: null,
+  loading: null,
+  run: null,
+  compare: null,
+  holding: false,
+  message: null,
   saved: null,
 });
 

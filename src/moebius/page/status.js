@@ -26,7 +26,9 @@ export function mountStatus(store) {
   element("message-close", HTMLButtonElement).addEventListener("click", () => store.set({ message: null }));
 
   store.watch(["run", "loading"], (state) => {
-    const fraction = state.loading ? state.loading.loaded / Math.max(state.loading.total, 1) : (state.run?.fraction ?? 0);
+    const fraction = state.loading
+      ? state.loading.loaded / Math.max(state.loading.total, 1)
+      : (state.run?.fraction ?? 0);
     bar.hidden = !state.run && !state.loading;
     bar.classList.toggle("waiting", fraction === 0);
     bar.setAttribute("aria-valuenow", String(Math.round(fraction * 100)));
@@ -34,13 +36,15 @@ export function mountStatus(store) {
     chip.hidden = !state.run && !state.loading;
     element("running-text", HTMLElement).textContent = describe(state);
     element("cancel", HTMLElement).hidden = !state.run;
+    element("run", HTMLElement).hidden = !!state.run;
   });
 }
 
 /** @param {Pick<State, "run" | "loading">} state @returns {string} */
 export function describe({ run, loading }) {
-  if (loading) return `Fetching the model, ${Math.round(loading.loaded / 1e6)} of ${Math.round(loading.total / 1e6)} MB`;
+  if (loading)
+    return `Fetching the model, ${Math.round(loading.loaded / 1e6)} of ${Math.round(loading.total / 1e6)} MB`;
   if (!run) return "";
-  if (run.state === "queued") return run.position ? `Waiting, ${run.position} before you` : "Sending";
+  if (run.state === "queued") return run.position ? `Waiting, number ${run.position} in line` : "Sending";
   return `Removing, ${Math.round(run.fraction * 100)} %`;
 }

@@ -15,7 +15,8 @@ const NEAR = 0.75;
  */
 export function started(tool, point, width, erase) {
   const points = [point.x, point.y];
-  if (tool === "brush" || tool === "eraser") return { kind: "stroke", erase: erase || tool === "eraser", width, points };
+  if (tool === "brush" || tool === "eraser")
+    return { kind: "stroke", erase: erase || tool === "eraser", width, points };
   if (tool === "lasso") return { kind: "area", erase, points };
   return { kind: "area", erase, points: corners(point, point) };
 }

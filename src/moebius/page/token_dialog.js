@@ -11,8 +11,12 @@ export function askToken(wrong) {
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      resolve(dialog.returnValue === "ok" && input.value !== "" ? input.value : null);
-    }, { once: true });
+    dialog.addEventListener(
+      "close",
+      () => {
+        resolve(dialog.returnValue === "ok" && input.value !== "" ? input.value : null);
+      },
+      { once: true },
+    );
   });
 }

@@ -103,7 +103,7 @@
  * @property {View} view
  * @property {Size} stage      the canvas in CSS pixels
  * @property {Mark | null} live   the mark being drawn
- * @property {number[]} outline   line segments x0, y0, x1, y1 ... around what will be filled
+ * @property {number[][]} outline   closed lines x, y, x, y ... around what will be filled
  * @property {Record<string, SettingValue>} settings   those that are not at their default
  * @property {Info | null} info
  * @property {{loaded: number, total: number} | null} loading   the model, where it has to be fetched

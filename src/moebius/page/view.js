@@ -88,10 +88,17 @@ export function visible(view, photo, stage) {
   return right > left && bottom > top ? [left, top, right, bottom] : null;
 }
 
-/** The photo cannot be lost off the stage. @param {View} view @param {Size} photo @param {Size} stage @returns {View} */
+/** The photo cannot be lost off the stage. @param {View} view @param {Size} photo @param {Size} stage
+ * @returns {View} */
 function heldIn(view, photo, stage) {
   const [width, height] = [photo.width * view.zoom, photo.height * view.zoom];
-  const x = Math.min(Math.max(view.x, Math.min(HOLD, stage.width / 2) - width), stage.width - Math.min(HOLD, stage.width / 2));
-  const y = Math.min(Math.max(view.y, Math.min(HOLD, stage.height / 2) - height), stage.height - Math.min(HOLD, stage.height / 2));
+  const x = Math.min(
+    Math.max(view.x, Math.min(HOLD, stage.width / 2) - width),
+    stage.width - Math.min(HOLD, stage.width / 2),
+  );
+  const y = Math.min(
+    Math.max(view.y, Math.min(HOLD, stage.height / 2) - height),
+    stage.height - Math.min(HOLD, stage.height / 2),
+  );
   return { ...view, x, y };
 }

@@ -53,6 +53,7 @@ class Filling:
     Args:
         original: never written to.
         hole: (H, W), True = fill, grown already.
+        kept: (H, W), True where the feather does not reach; None for nowhere.
         settings: complete.
         plan: solver steps of a fill.
         refining: solver steps of a refinement by tiles.
@@ -63,6 +64,7 @@ class Filling:
     spec: ModelSpec
     original: Photo
     hole: Mask
+    kept: Mask | None
     settings: Settings
     plan: SamplingPlan
     refining: SamplingPlan
@@ -151,11 +153,7 @@ class Filling:
         return self.spec.shapes(side)[self._shapes.index(region.shape)]
 
     def _is_refined(self, region: Region) -> bool:
-        """Whether a region's fill goes on to the photo's own resolution, by tiles."""
-        if self.settings.start == "official" or self.settings.strategy == "whole":
-            return False
-        least = REFINED_SCALE if self.settings.strategy == "tiles" else SPARSE_SCALE
-        return region.scale > least and (self.settings.strategy == "tiles" or region.sparse)
+        return is_refined(region, self.settings)
 
     def _refine(
         self, region: Region, frame: Frame, pixels: FloatArray, finished: int
@@ -205,7 +203,10 @@ class Filling:
         around = box.expand(feather).intersection(region.box)
         weight = feather_weight(self.hole[around.slices], feather)
         top, left = box.top - around.top, box.left - around.left
-        self.photo.blend_rgb(box, rgb, weight[top : top + box.height, left : left + box.width])
+        weight = weight[top : top + box.height, left : left + box.width]
+        if self.kept is not None:
+            weight = np.where(self.kept[box.slices], np.float32(0), weight)
+        self.photo.blend_rgb(box, rgb, weight)
         self.timer.add("blend", began)
 
     def _measured_grain(self, region: Region) -> Grain:
@@ -230,6 +231,14 @@ class Filling:
         )
         room = min((room for edge, border, room in sides if edge != border), default=max(width, height))
         return min(self.settings.feather, room)
+
+
+def is_refined(region: Region, settings: Settings) -> bool:
+    """Whether a region's fill goes on to the photo's own resolution, by tiles."""
+    if settings.start == "official" or settings.strategy == "whole":
+        return False
+    least = REFINED_SCALE if settings.strategy == "tiles" else SPARSE_SCALE
+    return region.scale > least and (settings.strategy == "tiles" or region.sparse)
 
 
 def _preview(fill: RegionFill, x0: object, inner: tuple[float, float]) -> Image.Image:

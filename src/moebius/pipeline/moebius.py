@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moebius.engines import Engine, Lane, open_engine
-from moebius.errors import SettingsError
-from moebius.imaging import Photo, grow_objects, read_mask, read_photo
+from moebius.errors import MaskError, SettingsError
+from moebius.imaging import Hole, Photo, read_mask, read_photo
 from moebius.pipeline.filling import Filling
 from moebius.pipeline.region import Timer
 from moebius.pipeline.result import Progress, Result
@@ -88,13 +88,13 @@ class Moebius:
         opened = open_engine(model.spec, model.path, engine=engine, device=device, dtype=dtype)
         return cls(model.spec, opened if rows == 1 else Lane(opened, rows), model_hash=model.hash)
 
-    def __call__(self, image: Source, mask: MaskSource, *, key: str = "", **settings: Any) -> Result:
+    def __call__(self, image: Source, mask: MaskSource | Hole, *, key: str = "", **settings: Any) -> Result:
         """Fill the hole.
 
         Args:
             image: a path, bytes, an open file, a Pillow image, an array (H, W[, C]) of uint8, uint16
                 or floats in [0, 1], or a `Photo`.
-            mask: white = fill; the photo's size unless `fit_mask`.
+            mask: white = fill; the photo's size unless `fit_mask`. A `Hole` says besides what stays as it is.
             key: mixed into the noise with the seed; give each item of a batch its own.
             **settings: fields of `Settings`.
 
@@ -108,7 +108,7 @@ class Moebius:
         return result
 
     def stream(
-        self, image: Source, mask: MaskSource, *, key: str = "", **settings: Any
+        self, image: Source, mask: MaskSource | Hole, *, key: str = "", **settings: Any
     ) -> Generator[Progress, None, None]:
         """The same fill as a generator of `Progress`, one a network step; the last event carries the result.
 
@@ -120,9 +120,9 @@ class Moebius:
         began = time.perf_counter()
         timer = Timer({})
         photo = image if isinstance(image, Photo) else read_photo(image)
-        hole = read_mask(mask, size=photo.size, invert=chosen.invert, fit=chosen.fit_mask)
-        warnings = _warn(hole)
-        hole = grow_objects(hole, chosen.grow)
+        hole = _read_hole(mask, photo, chosen)
+        warnings = _warn(hole.without_kept(hole.mask))
+        hole = hole.grown(chosen.grow)
         timer.add("read", began)
         return self._fill(photo, hole, chosen, plan, key, timer, began, warnings)
 
@@ -182,13 +182,14 @@ class Moebius:
         return make_plan(scaled_linear(), timesteps, settings.solver, self.spec.prediction)
 
     def _fill(
-        self, photo: Photo, hole: Mask, settings: Settings, plan: SamplingPlan, key: str, timer: Timer,
+        self, photo: Photo, hole: Hole, settings: Settings, plan: SamplingPlan, key: str, timer: Timer,
         began: float, warnings: tuple[str, ...],
     ) -> Generator[Progress, None, None]:  # fmt: skip
         assert settings.guidance is not None and settings.solver is not None and settings.start is not None
         filling = Filling(
-            self.engine, self.spec, photo, hole, settings, plan, self.refining_plan(settings), key, timer
-        )
+            self.engine, self.spec, photo, hole.mask, hole.kept, settings, plan,
+            self.refining_plan(settings), key, timer,
+        )  # fmt: skip
         count, steps = len(filling.regions), filling.steps if filling.regions else 0
         preview: Callable[[], Image.Image] = partial(Image.new, "RGB", (self.spec.size, self.spec.size))
         box = None
@@ -198,6 +199,7 @@ class Moebius:
         timer.add("total", began)
         result = Result(
             photo=filling.photo,
+            hole=hole,
             settings=settings,
             key=key,
             model=self.spec.name,
@@ -214,6 +216,16 @@ class Moebius:
             warnings=warnings,
         )
         yield Progress(max(0, count - 1), count, steps, steps, 1.0, preview, box, result)
+
+
+def _read_hole(source: MaskSource | Hole, photo: Photo, settings: Settings) -> Hole:
+    """The hole as it was given, not grown yet."""
+    mask, kept = (source.mask, source.kept) if isinstance(source, Hole) else (source, None)
+    hole = read_mask(mask, size=photo.size, invert=settings.invert, fit=settings.fit_mask)
+    if kept is not None and kept.shape != hole.shape:
+        sizes = f"{kept.shape[1]} x {kept.shape[0]} for a photo of {photo.width} x {photo.height}"
+        raise MaskError(f"what is kept: expected the photo's size, got {sizes}")
+    return Hole(hole, kept)
 
 
 def _warn(hole: Mask) -> tuple[str, ...]:

@@ -11,8 +11,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from moebius._version import __version__
-from moebius.imaging import Box, Photo, write_photo
-from moebius.imaging.changes import Written
+from moebius.imaging import Box, Changes, Hole, Photo, Written, describe_changes, write_photo
 from moebius.settings import Settings
 
 
@@ -22,6 +21,8 @@ class Result:
 
     photo: Photo
     """The photo with its hole filled, at its own size and depth, with its metadata."""
+    hole: Hole
+    """What was filled: the mask after its growth."""
     settings: Settings
     """Complete: with the model's own values where none were asked for. These make the same picture again."""
     key: str
@@ -53,6 +54,14 @@ class Result:
     def seed(self) -> int:
         """The seed asked for."""
         return self.settings.seed
+
+    def changes(self, before: Photo) -> Changes:
+        """What differs from the photo that was filled; outside is where neither hole nor feather reaches.
+
+        Raises:
+            ValueError: the photos are not alike in size, mode, depth or transparency.
+        """
+        return describe_changes(before, self.photo, self.hole.touched(self.settings.feather))
 
     def save(
         self,

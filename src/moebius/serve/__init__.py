@@ -1,6 +1,7 @@
 """The server: `moebius serve`.
 
-    cli/serve.py -> run.py      uvicorn around the app, signals, draining
+    cli/serve.py -> run.py      uvicorn around the app, signals, draining, logs
+      protocol.py                 slow, broken and too many clients
     app.py                      the app: middleware, routers, error handlers
       routes_fill.py              POST /v1/inpaint
       routes_jobs.py              /v1/jobs: start, events, result, cancel

@@ -25,7 +25,14 @@ from moebius.serve.dialect_iopaint_schema import (
     PNG_RESPONSES,
 )
 from moebius.serve.dialects import model_of, retry_headers, route_with, service_of, submitted, unless_gone
-from moebius.serve.errors import BadMaskError, BadPhotoError, BadSettingsError, NotFoundError, ServeError
+from moebius.serve.errors import (
+    BadMaskError,
+    BadPhotoError,
+    BadRequestError,
+    BadSettingsError,
+    NotFoundError,
+    ServeError,
+)
 from moebius.serve.request import TYPES, FillAnswer, FillRequest, decode_base64, parse_fields
 from moebius.serve.routes_fill import Deadline
 from moebius.serve.uploads import read_form, read_json
@@ -128,14 +135,23 @@ async def input_image() -> Response:
 async def gen_info(request: Request) -> Response:
     """The prompt that a photo was made with. Nobody needs one here, so no photo has any."""
     service = service_of(request)
-    await read_form(request, service.limits, service.memory)
+    form = await read_form(request, service.limits, service.memory)
+    if form.file("file") is None:
+        raise BadRequestError("file: expected a photo, got none")
     return JSONResponse({"prompt": "", "negative_prompt": ""})
 
 
-@router.api_route("/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
-async def not_offered(rest: str) -> Response:
-    """Plugins, file manager, saving on the server: in this form, so that the front end shows what is wrong."""
-    raise NotFoundError(f"/api/v1/{rest[:60]} is not offered here")
+@router.get("/medias", include_in_schema=False)
+@router.get("/media_file", include_in_schema=False)
+@router.post("/save_image", include_in_schema=False)
+@router.post("/run_plugin_gen_mask", include_in_schema=False)
+@router.post("/run_plugin_gen_image", include_in_schema=False)
+@router.post("/switch_plugin_model", include_in_schema=False)
+async def not_offered(request: Request) -> Response:
+    """Plugins, and files of the server's: told in this form, so that the front end shows what is wrong."""
+    raise NotFoundError(
+        f"{request.url.path} is not offered here: there are no plugins and no files on the server"
+    )
 
 
 def parse_inpaint(body: dict[str, Any]) -> FillRequest:

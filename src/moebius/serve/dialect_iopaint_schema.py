@@ -33,7 +33,7 @@ def _answers(description: str, *media_types: str, schema: dict[str, Any] | None 
     return {200: {"description": description, "content": content}, "4XX": error, "5XX": error}
 
 
-_PICTURE = {"type": "string", "format": "binary"}
+_PICTURE = {"type": "string", "contentMediaType": "application/octet-stream"}
 
 IMAGE_RESPONSES = _answers(
     "The photo: PNG, JPEG and WebP in their own format, others as PNG.",

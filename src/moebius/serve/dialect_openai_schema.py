@@ -57,7 +57,7 @@ EDIT_RESPONSES: Responses = {
     **_ERRORS,
 }
 
-_FILE = {"type": "string", "format": "binary"}
+_FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
 
 
 def _ignored(*names: str) -> dict[str, Any]:

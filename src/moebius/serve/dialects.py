@@ -8,11 +8,12 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from moebius.serve.errors import ServeError, UnavailableError
+from moebius.serve.errors import BadRequestError, ServeError, UnavailableError
 from moebius.serve.jobs import Job
 from moebius.serve.request import FillRequest
 from moebius.serve.service import Service
@@ -32,6 +33,10 @@ def route_with(answer: Callable[[ServeError], Response]) -> type[APIRoute]:
                     return await handle(request)
                 except ServeError as error:
                     return answer(error)
+                except RequestValidationError as error:  # of a header: bodies are read by us
+                    first = error.errors()[0]
+                    message = f"{first['loc'][-1]}: {first['msg']}, got {str(first.get('input'))[:60]!r}"
+                    return answer(BadRequestError(message))
 
             return handle_or_say_no
 

@@ -29,6 +29,7 @@ from moebius.imaging.decode import ImageSource
 from moebius.imaging.mask_pixels import alpha_mask, opaque_under
 from moebius.imaging.mask_sources import stored_orientation
 from moebius.pipeline import Moebius, Progress
+from moebius.serve.adjusting import AdjustRequest, adjust_mask
 from moebius.serve.request import FillAnswer, FillRequest
 
 PREVIEW_QUALITY = 75
@@ -41,13 +42,14 @@ class GivenUpError(Exception):
     """The fill was cancelled half way."""
 
 
-def pixels_of(data: bytes, limit: int) -> int:
+def pixels_of(request: FillRequest, limit: int) -> int:
     """A photo's number of pixels, by its header.
 
     Raises:
-        PhotoError: no image, or more than `limit`.
+        PhotoError: no image, or more than `limit`. MaskError where the request is about a mask alone.
     """
-    with ImageSource(data, noun="photo", error=PhotoError, max_pixels=limit) as source:
+    noun, error = ("mask", MaskError) if isinstance(request, AdjustRequest) else ("photo", PhotoError)
+    with ImageSource(request.image, noun=noun, error=error, max_pixels=limit) as source:
         width, height = source.open().size
     return width * height
 
@@ -55,7 +57,7 @@ def pixels_of(data: bytes, limit: int) -> int:
 def fill(
     model: Moebius, request: FillRequest, *, max_pixels: int, tell: Tell, given_up: Callable[[], bool]
 ) -> FillAnswer:
-    """Fill one photo.
+    """Fill one photo, or do what else a request asks for.
 
     Args:
         max_pixels: larger photos are refused.
@@ -66,6 +68,8 @@ def fill(
         InputError: photo, mask, settings or format cannot be used.
         GivenUpError: `given_up` said so.
     """
+    if isinstance(request, AdjustRequest):
+        return adjust_mask(request, max_pixels=max_pixels)
     with _warnings() as warnings:
         photo = read_photo(request.image, max_pixels=max_pixels)
         name = check_output(photo, io.BytesIO(), format=request.format)

@@ -33,6 +33,10 @@ class Event:
     def is_last(self) -> bool:
         return self.kind in ("done", "failed", "cancelled")
 
+    @property
+    def preview_bytes(self) -> int:
+        return len(self.data.get("preview") or "")
+
 
 class Job:
     """One request on its way. Made by `Service.submit`; belongs to the event loop.
@@ -53,8 +57,8 @@ class Job:
         self.request_id = request_id
         self.deadline = deadline
         """Seconds from its arrival until it is given up."""
-        self.nbytes = request.nbytes
-        """Bytes it holds: of the upload, later of the picture."""
+        self.counted = 0
+        """Bytes that `Service` has taken from its memory for it."""
         self.state: State = "queued"
         self.fraction = 0.0
         self.deaths = 0
@@ -70,8 +74,14 @@ class Job:
         self._answer: FillAnswer | None = None
         self._error: ServeError | None = None
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
-        self._count = 0
+        self._count = self._preview_bytes = 0
         self._changed = asyncio.Event()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds: of the upload, later of the picture, and of previews."""
+        held = self.request or self._answer
+        return (held.nbytes if held is not None else 0) + self._preview_bytes
 
     @property
     def finished(self) -> bool:
@@ -123,7 +133,10 @@ class Job:
         self._count += 1
         if kind == "progress":
             self.fraction = data["fraction"]
+        if len(self._events) == MAX_EVENTS:
+            self._preview_bytes -= self._events[0].preview_bytes
         self._events.append(Event(self._count, kind, data))
+        self._preview_bytes += self._events[-1].preview_bytes
         self._wake()
 
     def start(self) -> None:
@@ -133,13 +146,11 @@ class Job:
     def finish(self, answer: FillAnswer) -> None:
         self._end("done")
         self._answer, self.fraction = answer, 1.0
-        self.nbytes = len(answer.data)
         self.tell("done", {"format": answer.format, "result": answer.report})
 
     def fail(self, error: ServeError) -> None:
         self._end("cancelled" if isinstance(error, CancelledError) else "failed")
         self._error = error
-        self.nbytes = 0
         self.tell(self.state, {} if self.state == "cancelled" else {"error": error.to_dict()})
 
     def _end(self, state: State) -> None:

@@ -39,8 +39,9 @@ class Link:
         self.process.start()
         theirs.close()  # or its end would not be seen
         self._outbox: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
-        for target in (self._receive, self._send):
-            threading.Thread(target=target, name="moebius link", daemon=True).start()
+        self._sender = threading.Thread(target=self._send, name="moebius link, sending", daemon=True)
+        self._sender.start()
+        threading.Thread(target=self._receive, name="moebius link, receiving", daemon=True).start()
 
     def give(self, job: Job) -> None:
         """Hand a job over."""
@@ -76,14 +77,14 @@ class Link:
             self.process.kill()
         self._outbox.put(None)
         self.process.join()
+        self._sender.join()  # closed under a thread that uses it, its number could be another connection's by then
+        connection.close()
         self._tell(("gone",))
 
     def _send(self) -> None:
         with contextlib.suppress(OSError):
             while (message := self._outbox.get()) is not None:
                 self._connection.send(message)
-        with contextlib.suppress(OSError):
-            self._connection.close()
 
     def _tell(self, message: tuple[Any, ...]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed already

@@ -115,14 +115,18 @@ class Token:
         if path in OPEN_PATHS or path.startswith("/page/") or scope["method"] == "OPTIONS":
             return True
         kind, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token)
+        return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._token)
+
+
+def error_body(error: MutableMapping[str, Any]) -> bytes:
+    return json.dumps({"error": error}).encode()
 
 
 async def answer_plainly(
     send: Send, status: int, error: MutableMapping[str, Any], headers: dict[str, str] | None = None
 ) -> None:
     """An error as JSON, from where there is no route."""
-    body = json.dumps({"error": error}).encode()
+    body = error_body(error)
     raw = {"content-type": "application/json", "content-length": str(len(body)), **(headers or {})}
     await send(
         {

@@ -68,6 +68,10 @@ class FillAnswer:
     report: dict[str, Any]
     """`Result.to_dict()`, with "written", and "changes" where they were asked for."""
 
+    @property
+    def nbytes(self) -> int:
+        return len(self.data)
+
 
 def parse_fields(values: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[str, Any]:
     """Settings, format, quality and key of a form's or a JSON body's fields, as arguments of `FillRequest`.
@@ -113,10 +117,15 @@ def _extra(given: Mapping[str, Any]) -> dict[str, Any]:
         parsed["quality"] = quality
     if "key" in given:
         key = given["key"]
-        if not isinstance(key, str) or len(key) > MAX_KEY:
+        if not isinstance(key, str) or len(key) > MAX_KEY or _has_surrogates(key):
             raise BadSettingsError(f"key: expected a text of up to {MAX_KEY} characters")
         parsed["key"] = key
     return parsed
+
+
+def _has_surrogates(text: str) -> bool:
+    """Whether there are halves of characters in a text, as JSON can have them."""
+    return any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def _typed(name: str, value: Any, kind: type) -> Any:

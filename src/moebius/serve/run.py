@@ -1,4 +1,4 @@
-"""uvicorn around the app: signals, draining, slow heads, logs."""
+"""uvicorn around the app: signals, draining, logs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from moebius.errors import InputError, MoebiusError
+from moebius.serve.protocol import protocol
 from moebius.serve.service import Service, StartError
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def run(app: FastAPI, address: Address, *, idle_seconds: float, listening: Calla
     """Serve until SIGTERM or SIGINT; then finish what is there, as long as the limits allow. A second one ends at once.
 
     Args:
-        idle_seconds: in which a request's head has to arrive.
+        idle_seconds: see `protocol`.
         listening: called with the server's address as soon as it answers.
 
     Raises:
@@ -48,9 +48,9 @@ def run(app: FastAPI, address: Address, *, idle_seconds: float, listening: Calla
         StartError: no worker could load the model.
     """
     config = uvicorn.Config(
-        app, host=address.host, port=address.port, http=_protocol(idle_seconds), ws="none", lifespan="on",
-        log_config=None, access_log=False, server_header=False, limit_concurrency=MAX_CONNECTIONS,
-        timeout_keep_alive=30, timeout_graceful_shutdown=2,
+        app, host=address.host, port=address.port, http=protocol(idle_seconds, MAX_CONNECTIONS), ws="none",
+        lifespan="on", log_config=None, access_log=False, server_header=False, timeout_keep_alive=30,
+        timeout_graceful_shutdown=2,
     )  # fmt: skip
     server = _Server(config, app, listening)
     try:
@@ -59,6 +59,8 @@ def run(app: FastAPI, address: Address, *, idle_seconds: float, listening: Calla
         raise InputError(
             f"cannot listen on {address.host} port {address.port}: expected a free port of this machine"
         ) from error
+    finally:
+        server.end_workers()
     if server.failure is not None:
         raise server.failure
 
@@ -88,6 +90,13 @@ class _Server(uvicorn.Server):
             return
         self._loop.call_soon_threadsafe(self._drain, signal.Signals(sig).name)
 
+    def end_workers(self) -> None:
+        """Kill those that are left: after a second signal nobody has waited for them."""
+        service: Service | None = getattr(self._app.state, "service", None)
+        for link in service.links if service is not None else ():
+            if link is not None:
+                link.kill()
+
     @property
     def _service(self) -> Service:
         service: Service = self._app.state.service
@@ -112,50 +121,6 @@ class _Server(uvicorn.Server):
         if not broken.cancelled():
             self.failure = broken.result()
             self.should_exit = True
-
-
-def _protocol(idle_seconds: float) -> type[H11Protocol]:
-    """uvicorn's HTTP/1.1, which closes connections that take too long to say what they want."""
-
-    class Protocol(H11Protocol):
-        _head: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._expect_head()
-
-        def data_received(self, data: bytes) -> None:
-            if self._head is None and not self._in_request():
-                self._expect_head()
-            super().data_received(data)
-            if self._in_request():
-                self._cancel_head()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._cancel_head()
-            super().connection_lost(exc)
-
-        def on_response_complete(self) -> None:
-            self._cancel_head()
-            super().on_response_complete()
-
-        def _in_request(self) -> bool:
-            return self.cycle is not None and not self.cycle.response_complete
-
-        def _expect_head(self) -> None:
-            self._head = self.loop.call_later(idle_seconds, self._too_slow)
-
-        def _too_slow(self) -> None:
-            self._head = None
-            if not self._in_request() and not self.transport.is_closing():
-                self.transport.close()
-
-        def _cancel_head(self) -> None:
-            if self._head is not None:
-                self._head.cancel()
-                self._head = None
-
-    return Protocol
 
 
 class JsonLines(logging.Formatter):

@@ -109,9 +109,7 @@ class Service:
     async def stop(self) -> None:
         """End now: jobs that are not finished fail, workers end."""
         self.draining = self._stopped = True
-        for job in list(self.jobs.values()):
-            if not job.finished:
-                self._end(job, UnavailableError("the server is ending", retry_after=5))
+        self._fail_all()
         for timer in self._timers.values():
             timer.cancel()
         links = [link for link in self.links if link is not None]
@@ -120,7 +118,7 @@ class Service:
         await asyncio.gather(*(link.join(2.0) for link in links))
 
     async def drain(self) -> None:
-        """Take no new jobs, and wait until the jobs that are here have ended, as long as the limits allow."""
+        """Take no new jobs, and wait until those that are here have ended; fail them when the limits say so."""
         self.draining = True
         try:
             async with asyncio.timeout(self.limits.drain_seconds):
@@ -129,6 +127,12 @@ class Service:
                     await self._idle.wait()
         except TimeoutError:
             log.warning("draining: %d jobs were not finished in time", self.unfinished)
+            self._fail_all()
+
+    def _fail_all(self) -> None:
+        for job in list(self.jobs.values()):
+            if not job.finished:
+                self._end(job, UnavailableError("the server is ending", retry_after=5))
 
     def submit(self, request: FillRequest, *, request_id: str = "", deadline: float | None = None) -> Job:
         """Put a job into the queue.
@@ -154,6 +158,7 @@ class Service:
         )  # fmt: skip
         self._make_room(job.nbytes)
         self.memory.take(job.nbytes)
+        job.counted = job.nbytes
         self.jobs[job.id] = job
         self.waiting.append(job)
         self._later("deadline", job, job.deadline, self._too_late)
@@ -177,8 +182,7 @@ class Service:
         """Drop a job and its picture; one that has not ended is cancelled."""
         job.cancel()
         if self.jobs.pop(job.id, None) is not None:
-            self.memory.give_back(job.nbytes)
-            job.nbytes = 0
+            self.memory.give_back(job.counted)
         for name in ("deadline", "keep", "linger"):
             self._unset(name, job)
 
@@ -210,6 +214,11 @@ class Service:
                 return
             if job.finished and job.fetched:
                 self.forget(job)
+
+    def _recount(self, job: Job) -> None:
+        """Count what a job holds now: it is here, whatever the limit says."""
+        self.memory.held += job.nbytes - job.counted
+        job.counted = job.nbytes
 
     def _dispatch(self) -> None:
         """Give waiting jobs to workers that have room. The order of arrival is kept."""
@@ -260,6 +269,7 @@ class Service:
             number, data = rest
             if (job := link.running.get(number)) is not None and not job.finished:
                 job.tell("progress", data)
+                self._recount(job)
             return
         else:
             self._on_answer(link, kind, rest)
@@ -273,9 +283,7 @@ class Service:
         if job.finished:  # given up meanwhile
             return
         if kind == "done":
-            self.memory.give_back(job.nbytes)
             job.finish(rest[1])
-            self.memory.held += job.nbytes  # it is here, whatever the limit says
             self._ended(job)
         elif kind == "failed":
             name, text = rest[1]
@@ -332,13 +340,13 @@ class Service:
             if link is not None and job.number in link.running:
                 link.cancel(job.number)
                 self._later("stuck", job, STUCK_SECONDS, partial(_kill, link))
-        self.memory.give_back(job.nbytes)
         job.fail(error)
         self._ended(job)
 
     def _ended(self, job: Job) -> None:
         self._unset("deadline", job)
         self._unset("linger", job)
+        self._recount(job)
         if job.id in self.jobs:
             self._later("keep", job, self.limits.keep_seconds, self.forget)
         self._on_job_end(job)

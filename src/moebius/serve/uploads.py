@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,8 +88,9 @@ async def read_form(request: Request, limits: Limits, memory: Memory) -> Form:
     collector = _Collector()
     try:
         parser = MultipartParser(boundary, collector.callbacks())
-        async for chunk in _body(request, limits, memory):
-            parser.write(chunk)
+        async with aclosing(_body(request, limits, memory)) as chunks:
+            async for chunk in chunks:
+                parser.write(chunk)
         parser.finalize()
     except FormParserError as error:
         raise BadRequestError(f"the form is malformed: {str(error).splitlines()[0][:100]}") from error
@@ -104,8 +106,9 @@ async def read_json(request: Request, limits: Limits, memory: Memory) -> dict[st
         As `read_form`.
     """
     data = bytearray()
-    async for chunk in _body(request, limits, memory):
-        data += chunk
+    async with aclosing(_body(request, limits, memory)) as chunks:
+        async for chunk in chunks:
+            data += chunk
     try:
         values = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -115,7 +118,7 @@ async def read_json(request: Request, limits: Limits, memory: Memory) -> dict[st
     return values
 
 
-async def _body(request: Request, limits: Limits, memory: Memory) -> AsyncIterator[bytes]:
+async def _body(request: Request, limits: Limits, memory: Memory) -> AsyncGenerator[bytes, None]:
     """The body's chunks as they come."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limits.upload_bytes:

@@ -71,7 +71,8 @@ class Worker:
         self._connection, self._model, self._lane, self._options = connection, model, lane, options
         self._sending = threading.Lock()
         self._todo: queue.SimpleQueue[tuple[int, FillRequest] | None] = queue.SimpleQueue()
-        self._given_up: set[int] = set()
+        self._given_up: dict[int, threading.Event] = {}
+        """For each request that is here."""
         self._places = Places(options.threads)
 
     def serve(self) -> None:
@@ -94,9 +95,11 @@ class Worker:
             while True:
                 kind, *rest = self._connection.recv()
                 if kind == "fill":
+                    self._given_up[rest[0]] = threading.Event()
                     self._todo.put((rest[0], rest[1]))
                 elif kind == "cancel":
-                    self._given_up.add(rest[0])
+                    if (given_up := self._given_up.get(rest[0])) is not None:
+                        given_up.set()
                 else:
                     break
         except (EOFError, OSError):  # the server is gone
@@ -113,16 +116,14 @@ class Worker:
                 self._send(*self._answer(number, request))
             except OSError:
                 return
-            self._given_up.discard(number)
+            del self._given_up[number], task, request  # a photo is not kept until the next one comes
             lane = self._lane
             self._send("counts", {"busy": lane.busy, "calls": lane.calls_made, "rows": lane.rows_made})
 
     def _answer(self, number: int, request: FillRequest) -> tuple[Any, ...]:
-        def given_up() -> bool:
-            return number in self._given_up
-
+        given_up = self._given_up[number].is_set
         try:
-            pixels = pixels_of(request.image, self._options.max_pixels)
+            pixels = pixels_of(request, self._options.max_pixels)
             with self._places.taken(places_for(pixels)):
                 if given_up():
                     raise GivenUpError

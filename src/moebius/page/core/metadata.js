@@ -34,20 +34,35 @@ export function profileColours(icc) {
 }
 
 /**
- * A JPEG file with EXIF and profile put behind its first segment.
+ * A JPEG file with EXIF and profile put in its front. Profiles that an encoder has put there give way to `icc`.
  * @param {Uint8Array} jpeg @param {{exif: Uint8Array | null, icc: Uint8Array | null}} metadata
  */
 export function withMetadata(jpeg, { exif, icc }) {
-  const segments = [];
-  if (exif && exif.length + 8 < 65536) segments.push(segment(0xe1, joined([ascii(EXIF), exif])));
+  const own = [];
+  if (exif && exif.length + 8 < 65536) own.push(segment(0xe1, joined([ascii(EXIF), exif])));
   const count = Math.ceil((icc?.length ?? 0) / ICC_PIECE);
   for (let index = 0; icc && index < count; index++) {
     const piece = icc.subarray(index * ICC_PIECE, (index + 1) * ICC_PIECE);
-    segments.push(segment(0xe2, joined([ascii(ICC), Uint8Array.of(index + 1, count), piece])));
+    own.push(segment(0xe2, joined([ascii(ICC), Uint8Array.of(index + 1, count), piece])));
   }
-  const hasJfif = jpeg[2] === 0xff && jpeg[3] === 0xe0;
-  const after = hasJfif ? 4 + viewOf(jpeg).getUint16(4) : 2;
-  return joined([jpeg.subarray(0, after), ...segments, jpeg.subarray(after)]);
+  const parts = [jpeg.subarray(0, 2)];
+  let end = 2;
+  for (const { marker, content, start, after } of segments(jpeg)) {
+    if (marker !== 0xe0 && own.length) parts.push(...own.splice(0)); // behind JFIF's, which has to be the first
+    if (!(icc && marker === 0xe2 && startsWith(content, ICC))) parts.push(jpeg.subarray(start, after));
+    end = after;
+  }
+  return joined([...parts, ...own, jpeg.subarray(end)]);
+}
+
+/** The segments before the picture. @param {Uint8Array} jpeg */
+function* segments(jpeg) {
+  const view = viewOf(jpeg);
+  for (let start = 2; start + 4 <= jpeg.length && jpeg[start] === 0xff && jpeg[start + 1] !== 0xda; ) {
+    const after = start + 2 + view.getUint16(start + 2);
+    yield { marker: jpeg[start + 1], content: jpeg.subarray(start + 4, after), start, after };
+    start = after;
+  }
 }
 
 /** @param {number} marker @param {Uint8Array} content */
@@ -68,19 +83,14 @@ async function ofPng(bytes) {
 
 /** @param {Uint8Array} bytes */
 function ofJpeg(bytes) {
-  const view = viewOf(bytes);
   /** @type {Uint8Array[]} */
   const pieces = [];
   let turned = NONE, grey = false;
-  for (let at = 2; at + 4 <= bytes.length && bytes[at] === 0xff; ) {
-    const marker = bytes[at + 1], length = view.getUint16(at + 2);
-    const content = bytes.subarray(at + 4, at + 2 + length);
-    if (marker === 0xda) break;
+  for (const { marker, content } of segments(bytes)) {
     const isFrame = marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
     if (isFrame) grey = content[5] === 1;
     if (marker === 0xe1 && turned === NONE && startsWith(content, EXIF)) turned = uprightExif(content.subarray(6));
     if (marker === 0xe2 && startsWith(content, ICC)) pieces[content[12] - 1] = content.subarray(14);
-    at += 2 + length;
   }
   const whole = pieces.filter((piece) => piece !== undefined);
   return { ...turned, grey, icc: whole.length ? joined(whole) : null };

@@ -1,0 +1,75 @@
+"""The system's browser, and pages opened in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from page.fake_server import Fake, fake_server
+from page.opened_page import OpenedPage
+from serve.running import running_server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+Opener = Callable[..., OpenedPage]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = "chromium", "chromium-browser", "google-chrome"
+    path = next((found for name in names if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip(f"no browser here: looked for {', '.join(names)}")
+    with api.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real `moebius serve` with nano."""
+    pytest.importorskip("fastapi", reason="the server is not installed")
+    with running_server(tmp_path_factory.mktemp("server")) as running:
+        yield running.url + "/"
+
+
+@pytest.fixture
+def fake(browser: Browser) -> Iterator[Fake]:
+    with fake_server() as running:
+        yield running
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Opener]:
+    """Opens the page at an address; at the end of the test it must have had no trouble but the expected."""
+    opened: list[OpenedPage] = []
+
+    def open_at(
+        url: str, *, size: tuple[int, int] = (1280, 800), troubles: tuple[str, ...] = (), **how: Any
+    ) -> OpenedPage:
+        viewport: Any = {"width": size[0], "height": size[1]}
+        opened.append(OpenedPage(browser.new_context(viewport=viewport, **how), url, troubles))
+        return opened[-1]
+
+    yield open_at
+    for page in opened:
+        page.close()
+
+
+@pytest.fixture
+def photo_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a photo that is made up."""
+    from made_photos import picture
+    from PIL import Image
+
+    def write(name: str = "house.png", size: tuple[int, int] = (240, 160), **options: Any) -> Path:
+        Image.fromarray(picture(*size)).save(tmp_path / name, **options)
+        return tmp_path / name
+
+    return write

@@ -1,0 +1,70 @@
+"""A browser, and exported sites for it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from exported_site import Host, hosted, quick_model
+from npm_runtime import runtime_archive
+
+from moebius import Moebius
+from moebius.export.web import export_web
+from moebius.weights import open_model
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+NAMES = "chromium", "chromium-browser", "google-chrome"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip(f"no browser here: looked for {', '.join(NAMES)}")
+    with api.sync_playwright() as driver:
+        # A name that browsers do not trust as they trust this machine's own.
+        rules = "--host-resolver-rules=MAP plain.test 127.0.0.1"
+        opened = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", rules])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return quick_model(open_model("nano").path, tmp_path_factory.mktemp("models") / "quick")
+
+
+@pytest.fixture(scope="session")
+def site(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported page with a model that is quick."""
+    folder = tmp_path_factory.mktemp("sites") / "quick"
+    export_web(folder, model=model_folder, runtime=runtime_archive())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def python(model_folder: Path) -> Moebius:
+    """The same model in Python."""
+    return Moebius.from_pretrained(model_folder, engine="onnx", device="cpu")
+
+
+@pytest.fixture
+def host(site: Path) -> Iterator[Host]:
+    with hosted(site) as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser: Browser, host: Host) -> Iterator[Page]:
+    """The site's page, just opened by a browser that has nothing of it."""
+    context = browser.new_context()
+    opened = context.new_page()
+    opened.goto(host.address)
+    yield opened
+    context.close()
