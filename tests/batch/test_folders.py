@@ -50,7 +50,7 @@ def test_what_is_listed(tmp_path: Path) -> None:
     flat, deep = list_images(str(tmp_path)), list_images(str(tmp_path), recursive=True)
     assert (flat.names, flat.ignored) == (("a.png", "b.JPG"), 2)
     assert deep.names == ("a.png", "b.JPG", "d/c.tif", "d/e/f.webp")
-    assert list_images(str(tmp_path), recursive=True, skip=[tmp_path / "d" / "e"]).names == deep.names[:3]
+    assert list_images(str(tmp_path), recursive=True, skip=[str(tmp_path / "d" / "e")]).names == deep.names[:3]
 
 
 def test_links_in_a_circle(tmp_path: Path) -> None:
@@ -137,6 +137,8 @@ def test_one_mask_for_all(folders: Folders) -> None:
     mask = str(folders.masks / "000.png")
     found = gather(folders.request(masks=mask))
     assert len(found.items) == 6 and {item.mask for item in found.items} == {mask}
+    inside = gather(folders.request(photos=str(folders.masks), masks=mask))
+    assert len(inside.items) == 5, "it is no photo"
 
 
 def test_format_for_all(folders: Folders) -> None:
@@ -168,6 +170,11 @@ def test_places_that_make_no_sense(folders: Folders) -> None:
         ({"masks": None}, "masks: expected a folder or a file of masks, --mask-suffix"),
         ({"masks": photos}, "masks: expected a folder or a file of masks, --mask-suffix"),
         ({"masks": f"{masks}/none"}, "none: no such file or folder"),
+        ({"masks": "m" * 300}, "m: no such file or folder"),
+        ({"photos": "p" * 300}, "p: expected a folder, got nothing"),
+        ({"out": "o" * 300}, r"OUT: expected a folder, got o+ \(File name too long\)"),
+        ({"out": f"{photos}/000.png"}, "OUT: expected a folder, got the file"),
+        ({"out": f"{photos}/000.png/x"}, r"OUT: expected a folder, got .* \(Not a directory\)"),
         ({"photos": f"{photos}/000.png"}, "PHOTOS: expected a folder or a table"),
         ({"photos": f"{photos}/none"}, "expected a folder, got nothing"),
     ]:

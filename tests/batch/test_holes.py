@@ -16,6 +16,7 @@ from moebius.batch import Item, Options, fill_item
 from moebius.batch.gather import gather
 from moebius.batch.hole import hole_of
 from moebius.errors import MaskError
+from moebius.imaging import read_photo
 from moebius.imaging.arrays import Mask
 
 ITEM = Item("a.png", "a.png", "out/a.png", "a.png")
@@ -24,7 +25,9 @@ CORNER = Options(mask={"boxes": ("0,0,8,8",), "files": (), "keep": (), "key": No
 
 def hole(folders: Folders, item: Item, options: Options) -> Mask:
     data = None if item.mask is None else Path(item.mask).read_bytes()
-    return hole_of(photo("RGB", 40, 32), (folders.photos / "000.png").read_bytes(), data, item, options)[1]
+    return hole_of(photo("RGB", 40, 32), (folders.photos / "000.png").read_bytes(), data, item, options)[
+        1
+    ].mask
 
 
 def test_sources_are_put_together(folders: Folders) -> None:
@@ -115,3 +118,16 @@ def test_annotations(folders: Folders) -> None:
     again = Folders(folders.photos, folders.photos.parent / "coco.json", folders.out.parent / "again")
     assert [record.status for record in again.run(quick_model())] == ["done"] * 6
     assert again.outputs() == folders.outputs()
+
+
+@pytest.mark.parametrize("grow", [None, 3])
+def test_what_is_kept_stays(folders: Folders, grow: int | None) -> None:
+    kept = np.broadcast_to(np.arange(40) >= 12, (32, 40))
+    Image.fromarray(kept).save(folders.photos.parent / "keep.png")
+    options = Options({"grow": grow, "feather": 4}, mask={"keep": (str(folders.photos.parent / "keep.png"),)})
+    pictures: list[bytes] = []
+    item = item_of(folders, "000.png")
+    record = fill_item(quick_model(), item, options, lambda _item, _record, data: pictures.append(data))
+    assert record.changes is not None and record.changes["outside"] == 0 < record.changes["changed"]
+    before, after = read_photo(item.photo).pixels, read_photo(pictures[0]).pixels
+    assert np.array_equal(before[kept], after[kept]) and not np.array_equal(before, after)

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from quick_model import Folders, make_folders, quick_model, start_program
 
+from moebius.batch.claims import Claims
+
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
     """Which file each picture is, and when it was written."""
@@ -87,7 +89,10 @@ def test_the_work_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     slow = start_program(*places, pause=60)
     while not (folders.out / ".moebius-claims").exists():
         time.sleep(0.01)
-    time.sleep(0.5)
+    with Claims(folders.out) as claims:
+        while claims.take("000.png"):  # until the other one has it
+            claims.release("000.png")
+            time.sleep(0.01)
     other = start_program(*places, "--json")
     while len(stamps(folders.out)) < 3 and other.poll() is None:
         time.sleep(0.01)

@@ -184,10 +184,18 @@ def test_an_output_folder_that_cannot_be_written(folders: Folders) -> None:
         folders.run(quick_model())
 
 
-def test_large_photos_take_several_places(folders: Folders) -> None:
+def test_large_photos_take_several_places(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     for size, places in (((10, 10), 1), ((5000, 5000), 1), ((5001, 5000), 2), ((12000, 8400), 5)):
         Image.new("1", size).save(folders.photos / "large.png")
         assert _places(item_of(folders, "large.png")) == places
+    frames = [Image.new("P", (100, 100), number) for number in range(7)]
+    for number, frame in enumerate(frames):
+        frame.putpixel((number, 0), 200)
+    frames[0].save(folders.photos / "many.gif", save_all=True, append_images=frames[1:])
+    monkeypatch.setattr("moebius.pipeline.places.PIXELS_A_PLACE", 10_000)
+    item = item_of(folders, "many.gif")
+    assert _places(item) == 3, "what 7 frames hold, and one photo"
+    assert _places(replace(item, output="one.png")) == 1
     for name in ("missing.png", "x\0y.png"):
         assert _places(item_of(folders, "000.png", photo=name)) == 1
     assert _places(replace(item_of(folders, "000.png"), photo="memory://a.png")) == 1

@@ -21,7 +21,7 @@ from moebius.errors import OutputError
 escapes = st.integers(0xDC80, 0xDCFF).map(chr)  # bytes of a file's name that are no text
 texts = st.text(st.characters(exclude_categories=["Cs"]) | escapes, max_size=8)
 numbers = st.integers(0, 2**63)
-sources = st.builds(Source, texts, numbers, st.none() | numbers, texts)
+sources = st.builds(Source, texts, numbers, st.none() | numbers, texts, st.none() | texts)
 records = st.builds(
     Record, texts, texts, st.sampled_from(["started", "done", "failed"]), sha256=st.none() | texts,
     nbytes=st.none() | numbers, replaced=st.booleans(),
@@ -76,6 +76,7 @@ def test_the_last_line_counts(tmp_path: Path) -> None:
             manifest.append(claims, record)
             manifest.refresh()
     assert manifest.done["a.png"].nbytes == 6 and set(manifest.done["a.png"].sizes) == {5, 6}
+    assert set(manifest.done["a.png"].digests) == {"00", ""}
     assert manifest.failed == {"b.png"}
     assert known(tmp_path) == {"a.png": 6}
 
@@ -107,6 +108,7 @@ def test_lines_that_are_no_records(tmp_path: Path) -> None:
         b"3",
         b'"x"',
         b"{}",
+        b"[" * 100_000,
         b"\xff\xfe\x00",
         b'{"output": 3}',
         b'{"photo": {"x": 1}}',

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from moebius.batch import files
-from moebius.batch.remote import file_size, list_files, read_bytes, write_bytes
+from moebius.batch.remote import list_files, look, look_in, read_bytes, write_bytes
 from moebius.errors import InputError, OutputError
 
 pytest.importorskip("fsspec", reason="the extra [ray] is not installed")
@@ -28,7 +28,10 @@ def test_what_is_written_is_read(root: str) -> None:
     write_bytes(f"{root}/a/ü.bin", b"longer")
     write_bytes(f"{root}/b.bin", b"")
     assert read_bytes(f"{root}/a/ü.bin") == b"longer" and read_bytes(f"{root}/b.bin") == b""
-    assert (file_size(f"{root}/a/ü.bin"), file_size(f"{root}/b.bin"), file_size(f"{root}/c")) == (6, 0, None)
+    sizes = [stamp and stamp.nbytes for stamp in map(look, (f"{root}/a/ü.bin", f"{root}/b.bin", f"{root}/c"))]
+    assert sizes == [6, 0, None] and look(f"{root}/a") is None
+    assert look_in(root) == {"b.bin": look(f"{root}/b.bin")} and look_in(f"{root}/none") == {}
+    assert look_in(f"{root}/a/") == {"ü.bin": look(f"{root}/a/ü.bin")}
     assert list_files(root) == ["b.bin"]
     assert list_files(root, recursive=True) == ["a/ü.bin", "b.bin"]
 

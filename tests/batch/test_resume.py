@@ -15,7 +15,7 @@ from quick_model import Folders, add_photo, make_folders, quick_model
 from moebius.batch import Options, Record
 from moebius.batch.ledger import Ledger
 from moebius.batch.plan import make_plan
-from moebius.errors import OutputError, SettingsError
+from moebius.errors import InputError, OutputError, SettingsError
 
 
 def names(records: list[Record]) -> list[str]:
@@ -66,13 +66,12 @@ def test_a_new_time_is_enough_unless_bytes_are_compared(folders: Folders) -> Non
 
 def test_verify_sees_what_size_and_time_do_not(folders: Folders) -> None:
     folders.run(quick_model())
-    photo, output = folders.photos / "004.bmp", folders.out / "000.png"
+    photo = folders.photos / "004.bmp"
     time = photo.stat().st_mtime_ns
     photo.write_bytes(photo.read_bytes()[:-1] + b"\x07")
     os.utime(photo, ns=(time, time))
-    output.write_bytes(output.read_bytes()[:-1] + b"\x07")
     assert folders.run(quick_model()) == []
-    assert names(folders.run(quick_model(), verify=True)) == ["000.png", "004.bmp"]
+    assert names(folders.run(quick_model(), verify=True)) == ["004.bmp"]
 
 
 def test_failed_items_are_tried_again(folders: Folders) -> None:
@@ -141,6 +140,23 @@ def test_a_picture_that_somebody_has_worked_on(folders: Folders) -> None:
     assert folders.outputs()["000.png"] == b"retouched"
 
 
+@pytest.mark.parametrize("seen_by", ["verify", "a changed photo"])
+def test_a_retouched_picture_of_the_same_size(folders: Folders, seen_by: str) -> None:
+    """As bitmaps have: it is nobody's to replace."""
+    folders.run(quick_model())
+    output = folders.out / "004.bmp"
+    mine = output.read_bytes()[:-3] + b"\x07\x07\x07"
+    output.write_bytes(mine)
+    verify = seen_by == "verify"
+    if not verify:
+        assert folders.run(quick_model()) == []
+        os.utime(folders.photos / "004.bmp", ns=(1, 1))
+    with pytest.raises(OutputError, match=r"1 file is there already that .* not made, .*004.bmp"):
+        folders.run(quick_model(), verify=verify)
+    assert output.read_bytes() == mine
+    assert names(folders.run(quick_model(), verify=verify, overwrite=True)) == ["004.bmp"]
+
+
 def test_killed_between_the_line_and_the_picture(folders: Folders) -> None:
     """Even if the picture before it has the same size, as bitmaps have."""
     folders.run(quick_model())
@@ -165,6 +181,63 @@ def test_outputs_of_a_cluster_whose_records_were_lost(folders: Folders) -> None:
     assert [line["status"] for line in folders.lines()] == ["started"] * 6
     assert len(names(folders.run(quick_model()))) == 6
     assert folders.run(quick_model()) == []
+
+
+@pytest.mark.parametrize("kind", ["PhotoError", "WorkerDied"])
+def test_a_picture_made_by_hand_after_a_failure_on_a_cluster(folders: Folders, kind: str) -> None:
+    """A failure says that there is no picture of ours; a worker that died may have left one."""
+    model, options = quick_model(), Options()
+    plan, ledger = folders.plan(model, options)
+    with ledger:
+        ledger.note_started(plan.todo)
+        ledger.note(Record("001.jpg", "001.jpg", "failed", error={"kind": kind, "message": "m"}))
+        (folders.out / "001.jpg").write_bytes(b"the person's own")
+    if kind == "WorkerDied":
+        assert len(names(folders.run(model, options))) == 6
+        return
+    with pytest.raises(OutputError, match=r"1 file is there already that .* not made, .*001.jpg"):
+        folders.run(model, options)
+    assert (folders.out / "001.jpg").read_bytes() == b"the person's own"
+
+
+def test_outputs_of_a_cluster_that_replaced_ours(folders: Folders) -> None:
+    """Their records were lost: they are ours all the same."""
+    model, options = quick_model(), Options()
+    folders.run(model, options)
+    Image.fromarray(picture(40, 32, seed=99)).save(folders.photos / "000.png")
+    plan, ledger = folders.plan(model, options)
+    with ledger:
+        ledger.note_started(plan.todo)
+        (folders.out / "000.png").write_bytes(b"anything")
+    assert names(folders.run(model, options)) == ["000.png"]
+
+
+@pytest.mark.parametrize("source", ["files", "keep", "key_in", "differs_from"])
+def test_files_that_all_masks_share(folders: Folders, source: str) -> None:
+    """A change of their bytes is another mask; by whatever name, and from the first look on."""
+    shared = folders.photos.parent / "shared.png"
+    mask = {source: (str(shared),) if source in ("files", "keep") else str(shared)}
+    mask |= {"key": "#ff0000"} if source == "key_in" else {}
+
+    def draw(x: int) -> None:
+        image = Image.new("L" if source in ("files", "keep") else "RGB", (40, 32))
+        image.paste("white" if image.mode == "L" else "red", (x, 2, x + 3, 5))
+        image.save(shared)
+
+    def run(**more: bool) -> list[Record]:
+        return folders.run(quick_model(), Options({"grow": 0}, mask=mask, allow_large=True), **more)
+
+    draw(5)
+    assert len(names(run())) == 6 and run() == []
+    (asked,) = {str(line["asked"]) for line in folders.lines()}
+    assert str(shared) not in asked
+    draw(6)
+    with pytest.raises(OutputError, match=r"6 files are .* made otherwise \(the mask's source"):
+        run()
+    assert len(names(run(overwrite=True))) == 6
+    shared.unlink()
+    with pytest.raises(InputError, match=r"shared.png: no such file"):
+        run()
 
 
 def test_a_batch_can_be_moved(folders: Folders) -> None:
@@ -192,8 +265,9 @@ def test_plans_write_nothing(folders: Folders) -> None:
 
 
 def test_settings_that_are_not_for_the_model(folders: Folders) -> None:
-    with pytest.raises(SettingsError, match="guidance"):
-        folders.plan(quick_model(), Options({"guidance": 3.0}))
+    for settings, told in (({"guidance": 3.0}, "guidance"), ({"start": "official"}, "steps")):
+        with pytest.raises(SettingsError, match=told):
+            folders.plan(quick_model(), Options(settings))
 
 
 def test_items_of_a_plan(tmp_path: Path) -> None:

@@ -123,13 +123,22 @@ def test_bad_csv(folders: Folders, text: str, message: str) -> None:
         ('{"photo": "a", "seed": true}', "seed: expected a whole number"),
         ('{"photo": "a", "seed": 1.5}', "seed: expected a whole number"),
         ('{"photo": "a", "box": 3}', "box: expected x,y,w,h, got 3"),
+        ('{"photo": "a", "box": ' + "[" * 400 + "]" * 400 + "}", r"box: expected x,y,w,h, got \[{60}\.\.\.$"),
+        ('{"photo": "a", "box": "\\ud800"}', r"box: expected x,y,w,h, got '\\ud800'$"),
+        ('{"photo": "\\ud800.png"}', r"line 1, photo: expected text, got '\\ud800.png'$"),
+        ('{"photo": "a", "key": "\\udfff\\ud800"}', "line 1, key: expected text"),
+        ("[" * 100_000, r"line 1: expected a JSON object \(maximum recursion"),
+        ('{"photo": "a", "seed": ' + "9" * 5000 + "}", "line 1: expected a JSON object"),
+        ('{"photo": "a", "seed": ' + "9" * 4000 + "}", r"line 1, seed: expected .*, got 9{60}\.\.\.$"),
+        ('{"photo": "a", "seed": "' + "9" * 5000 + '"}', r"line 1, seed: expected .*, got '9{59}\.\.\.$"),
     ],
 )
 def test_bad_json_lines(tmp_path: Path, line: str, message: str) -> None:
     table = tmp_path / "a.jsonl"
     table.write_text(line)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         list(read_table(table))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize("kind", [".csv", ".jsonl", ".parquet"])
@@ -154,3 +163,15 @@ def test_the_photos_own_place(folders: Folders) -> None:
     table = write_table(folders.photos.parent / "a.csv", ROWS[:1])
     with pytest.raises(OutputError, match=r"000.png: expected another place than the photo's own"):
         folders.run(quick_model(), photos=str(table), masks=None, out=str(table.parent), overwrite=True)
+
+
+@pytest.mark.parametrize("what", ["photo", "mask"])
+def test_another_photos_place(folders: Folders, what: str) -> None:
+    """Not even where the first row would have replaced the second one's photo or mask by then."""
+    other = "photos/001.jpg" if what == "photo" else "masks/000.png"
+    rows = [{"photo": "photos/000.png", "box": "1,2,3,4", "output": f"x/../{other}"[5:]},
+            {"photo": "photos/001.jpg", "mask": "masks/000.png"}]  # fmt: skip
+    table = write_table(folders.photos.parent / "a.jsonl", rows)
+    (folders.photos.parent / "link").symlink_to(folders.photos.parent)
+    with pytest.raises(OutputError, match=rf"expected another place than that of the {what} .*{other}"):
+        gather(folders.request(photos=str(table), masks=None, out=str(folders.photos.parent / "link")))

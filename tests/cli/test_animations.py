@@ -93,3 +93,42 @@ def test_a_report_says_what_changed(inpaint: Any, work: Path) -> None:
     changes = report["changes"]
     assert 0 < changes["changed"] <= int(grow_mask(MASK, 1 + 6).sum())
     assert changes["box"][0] >= 40 - 20 and report["written"]["format"] == "PNG"
+    assert (changes["outside"], changes["largest_outside"]) == (0, 0)
+
+
+def test_a_report_on_all_frames(inpaint: Any, work: Path) -> None:
+    save("waves.png")
+    report = json.loads(inpaint("--json", "--grow", "1", photo="waves.png", output="clean.png").out)
+    changes, area = report["changes"], int(grow_mask(MASK, 1 + 6).sum())
+    before, after = frames_of("waves.png"), frames_of("clean.png")
+    changed = [(one != other).any(axis=-1) for one, other in zip(before, after, strict=True)]
+    assert changes["pixels"] == 3 * 96 * 80 and 2 * area < changes["changed"] <= 3 * area
+    assert changes["changed"] == sum(int(each.sum()) for each in changed)
+    left, top, right, bottom = changes["box"]
+    union = np.logical_or.reduce(changed)
+    assert union[top:bottom, left:right].sum() == union.sum()
+    assert (changes["outside"], changes["largest_outside"]) == (0, 0)
+
+
+def test_a_warning_that_holds_for_every_frame_is_told_once(inpaint: Any, work: Path) -> None:
+    save("waves.png")
+    Image.fromarray(np.zeros((80, 96), np.uint8)).save("nothing.png")
+    done = inpaint("--json", photo="waves.png", mask="nothing.png", output="clean.png")
+    assert done.code == 0 and [line for line in done.lines if "mask is empty" in line] == done.lines[:1]
+    assert len(done.lines) == 1 and len(json.loads(done.out)["warnings"]) == 1
+    done = inpaint(photo="photo.png", mask="nothing.png")
+    assert len(done.lines) == 1, "nothing of it stays behind"
+
+
+def test_a_webp_that_exif_turns(inpaint: Any, work: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    first, *others = (Image.fromarray(frame) for frame in FRAMES)
+    first.save("waves.webp", save_all=True, append_images=others, lossless=True, exif=turned)
+    Image.fromarray(MASK.T).save("sideways.png")
+    done = inpaint("--grow", "1", photo="waves.webp", mask="sideways.png", output="clean.webp")
+    assert done.code == 0 and done.err == "", done.err
+    outside = ~grow_mask(MASK.T, 1 + 6)
+    for before, after in zip(FRAMES, frames_of("clean.webp"), strict=True):
+        upright = np.rot90(before, -1)
+        assert np.array_equal(upright[outside], after[outside])

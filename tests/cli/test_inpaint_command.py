@@ -53,6 +53,23 @@ def test_json_report(inpaint: Any) -> None:
     assert report["model"] == "tiny-prefill" and report["steps"] == 2 and report["engine"] == "torch"
 
 
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_what_is_kept_stays(inpaint: Any, work: Path, suffix: str) -> None:
+    kept = np.broadcast_to(np.arange(96) >= 48, (80, 96))
+    Image.fromarray(kept).save("keep.png")
+    before = pixels("photo.png")
+    if suffix == "webp":
+        frames = [Image.fromarray(before), Image.fromarray(before[::-1])]
+        frames[0].save("photo.webp", save_all=True, append_images=frames[1:], lossless=True)
+    places = {"photo": f"photo.{suffix}", "output": f"clean.{suffix}"}
+    done = inpaint("--json", "--keep", "keep.png", "--grow", "9", "--feather", "9", **places)
+    assert done.code == 0, done.err
+    after = pixels(f"clean.{suffix}")
+    assert np.array_equal(after[kept], before[kept]) and not np.array_equal(after, before)
+    changes = json.loads(done.out)["changes"]
+    assert changes["outside"] == 0 and changes["box"][2] == 48
+
+
 def test_overwrite(inpaint: Any, work: Path) -> None:
     Path("clean.png").write_bytes(b"old")
     assert inpaint("--overwrite").code == 0

@@ -40,9 +40,9 @@ def coco_of(name: str, width: int, height: int) -> dict[str, Any]:
 def make(moebius: Any, work: Path) -> Any:
     """`moebius mask make`: the mask that it writes."""
 
-    def call(*arguments: object, photo: str = "photo.png") -> Bits:
+    def call(*arguments: object, photo: str = "photo.png", told: str = "") -> Bits:
         done = moebius("mask", "make", photo, *arguments, "-o", "made.png", "--overwrite")
-        assert (done.code, done.out, done.err) == (0, b"", ""), done.err
+        assert (done.code, done.out, done.err.replace("moebius: warning: ", "")) == (0, b"", told), done.err
         with Image.open("made.png") as image:
             assert (image.format, image.mode) == ("PNG", "L")
             values = np.asarray(image)
@@ -54,8 +54,10 @@ def make(moebius: Any, work: Path) -> Any:
 
 def test_a_mask_file(make: Any) -> None:
     assert np.array_equal(make("mask.png"), DISC)
+    told = "a mask file cannot tell what --keep keeps: give --keep to `moebius inpaint` too\n"
     assert np.array_equal(
-        make("--mask", "mask.png", "--keep", "mask.png", "--box", "0,0,3,3"), make("--box", "0,0,3,3")
+        make("--mask", "mask.png", "--keep", "mask.png", "--box", "0,0,3,3", told=told),
+        make("--box", "0,0,3,3"),
     )
     assert np.array_equal(make("mask.png", "--invert", "--yes"), ~DISC)
 
@@ -181,6 +183,34 @@ def test_preview(moebius: Any, work: Path) -> None:
     line = sheet[(top + height // 2) // 2, left // 2].astype(int)
     assert np.abs(line - (64, 224, 255)).max() < 3
     assert not changed[20:40, 350:450].any()
+
+
+def test_preview_shows_what_is_kept(moebius: Any, work: Path) -> None:
+    Image.fromarray(np.full((80, 96, 3), 128, np.uint8)).save("photo.png")
+    Image.fromarray(np.broadcast_to(np.arange(96) >= 48, (80, 96))).save("keep.png")
+    options = ("--grow", "6", "--feather", "6", "-o", "sheet.png", "--overwrite", "--json")
+    grown = {}
+    for keep in ((), ("--keep", "keep.png")):
+        done = moebius("mask", "preview", "photo.png", "mask.png", *keep, *options)
+        assert (done.code, done.err) == (0, "")
+        grown[keep] = json.loads(done.out)["grown"]
+        with Image.open("sheet.png") as image:
+            sheet = np.asarray(image)[2:78, 48:94]  # inside the crop's line
+        assert bool((sheet == 128).all()) == bool(keep), "tints where nothing may change"
+    assert grown["--keep", "keep.png"] < grown[()] - 50
+
+
+def test_preview_of_fills_by_tiles(moebius: Any, work: Path) -> None:
+    Image.fromarray(picture(1600, 1200)).save("large.png")
+    sheets, box = {}, ("--box", "300,300,700,500")
+    for strategy in ("crop", "tiles"):
+        options = ("--strategy", strategy, "-o", "sheet.png", "--overwrite", "--json")
+        report = json.loads(moebius("mask", "preview", "large.png", *box, *options).out)
+        (region,) = report["regions"]
+        assert region["scale"] > 1.5 and region["tiles"] == (strategy == "tiles")
+        with Image.open("sheet.png") as image:
+            sheets[strategy] = np.asarray(image)
+    assert not np.array_equal(sheets["crop"], sheets["tiles"]), "the crop's label says how it is filled"
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "CMYK", "I;16"])

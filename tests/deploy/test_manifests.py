@@ -84,7 +84,9 @@ def test_images_start_a_server_that_can_be_reached(path: Path) -> None:
     options = parse(words[2:])
     assert (options["host"], options["port"]) == ("0.0.0.0", PORT) == ("0.0.0.0", int(the(path, "EXPOSE")))
     health = re.search(rf"http://127\.0\.0\.1:{PORT}(/\w+)", the(path, "HEALTHCHECK"))
-    assert health is not None and health[1] in routes() and health[1] in OPEN_PATHS, "a token is not known there"
+    assert health is not None and health[1] in routes() and health[1] in OPEN_PATHS, (
+        "a token is not known there"
+    )
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
@@ -109,7 +111,9 @@ def test_images_are_made_of_files_that_are_there(path: Path) -> None:
                 place = source.removeprefix("./")
                 assert (ROOT / place).exists() and any(fnmatch(place, each) for each in let_in), source
     extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    (asked,) = {rest.partition("=")[2] for name, rest in instructions(path) if name == "ARG" and "EXTRAS" in rest}
+    (asked,) = {
+        rest.partition("=")[2] for name, rest in instructions(path) if name == "ARG" and "EXTRAS" in rest
+    }
     assert set(asked.split(",")) <= set(extras)
 
 
@@ -131,7 +135,9 @@ def test_compose_asks_for_what_there_is() -> None:
         dockerfile = (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).resolve()
         assert dockerfile in DOCKERFILES
         (port,) = service["ports"]
-        assert port.startswith("127.0.0.1:") and port.endswith(f":{PORT}"), "not for everybody without a proxy"
+        assert port.startswith("127.0.0.1:") and port.endswith(f":{PORT}"), (
+            "not for everybody without a proxy"
+        )
         assert service["read_only"] and service["tmpfs"] == ["/tmp"]
         (volume,) = service["volumes"]
         assert volume.partition(":")[0] in compose()["volumes"]
@@ -216,7 +222,11 @@ def test_options_of_the_page_about_it() -> None:
     text = (ROOT / "docs" / "deploy.md").read_text()
     known = {name for option in serve.params for name in (*option.opts, *option.secondary_opts)}
     lines = [line for line in text.splitlines() if "moebius serve" in line]
-    named = {word for line in lines for word in re.findall(r"(?<![\w-])--[a-z-]+", line.partition("moebius serve")[2])}
+    named = {
+        word
+        for line in lines
+        for word in re.findall(r"(?<![\w-])--[a-z-]+", line.partition("moebius serve")[2])
+    }
     assert named and named <= known
     for path in re.findall(r"deploy/[\w./-]+\w", text):
         assert (ROOT / path).exists(), path

@@ -26,8 +26,16 @@ from moebius.export.web_runtime import FILES, fetch_runtime
 from moebius.settings import RANGES, Settings
 from moebius.weights import open_model
 
-HOSTS_KNOW = {".html": "text/html", ".js": "text/javascript", ".json": "application/json", ".css": "text/css",
-              ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".txt": "text/plain", ".bin": "application/octet-stream"}  # fmt: skip
+HOSTS_KNOW = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
+    ".txt": "text/plain",
+    ".bin": "application/octet-stream",
+}
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +178,7 @@ def test_a_model_without_graphs(tmp_path: Path, runtime: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.json").write_text(json.dumps({**values, "checksums": {}}))
     (tmp_path / "model" / "weights.safetensors").symlink_to(nano / "weights.safetensors")
-    with pytest.raises(DeviceError, match="has no encoder.onnx"):
+    with pytest.raises(DeviceError, match=r"has no encoder\.onnx"):
         export_web(tmp_path / "site", model=tmp_path / "model", runtime=runtime)
     assert not (tmp_path / "site").exists()
 
@@ -202,16 +210,16 @@ def fake_npm(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
 def test_without_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(
-        DownloadError, match="expected npm to fetch onnxruntime-web .* found none: install Node.js, or"
+        DownloadError, match=r"expected npm to fetch onnxruntime-web .* found none: install Node.js, or"
     ):
         fetch_runtime()
     fake_npm(tmp_path, monkeypatch, "print('npm error code ENOTFOUND', file=sys.stderr); sys.exit(1)")
     with pytest.raises(
-        DownloadError, match="npm could not fetch onnxruntime-web 1.30.0: npm error code ENOTFOUND"
+        DownloadError, match=r"npm could not fetch onnxruntime-web 1.30.0: npm error code ENOTFOUND"
     ):
         fetch_runtime()
     fake_npm(tmp_path, monkeypatch, "Path(sys.argv[-1], 'other.tgz').write_bytes(b'something else')")
-    with pytest.raises(DownloadError, match="other.tgz: expected onnxruntime-web 1.30.0 with sha512-q0y"):
+    with pytest.raises(DownloadError, match=r"other\.tgz: expected onnxruntime-web 1.30.0 with sha512-q0y"):
         fetch_runtime()
 
 

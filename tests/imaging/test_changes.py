@@ -58,6 +58,17 @@ def test_against_the_plain_formula(seed: int, dtype: type, alpha: bool) -> None:
     assert json.loads(json.dumps(changes.to_dict()))["share"] == changes.share
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_neighbouring_lab_colours(dtype: type) -> None:
+    """a* and b* are in two's complement: -1 is stored as the largest number."""
+    most = np.iinfo(dtype).max
+    before = Photo(np.array([[[7, 0, 0], [7, most // 2, 0]]], dtype), "LAB")
+    after = Photo(np.array([[[7, most, 0], [7, most // 2 + 1, 0]]], dtype), "LAB")
+    assert describe_changes(before, after).largest == most
+    after.pixels[0, 1] = before.pixels[0, 1]
+    assert describe_changes(before, after).largest == 1
+
+
 def test_without_a_mask_nothing_is_said_of_its_outside() -> None:
     changes = describe_changes(photo(), photo())
     assert (changes.outside, changes.largest_outside) == (None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_files import encoded, noise, png_chunk
-from PIL import Image
+from made_files import MAKER_NOTE, encoded, exif, noise, png_chunk
+from PIL import Image, PngImagePlugin
 
 from moebius.errors import OutputError, PhotoError
 from moebius.imaging import Photo
 from moebius.imaging.arrays import AnyArray
 from moebius.imaging.changes import Written
+from moebius.imaging.exif import turn_upright
 from moebius.imaging.frames import Animation, is_animated, read_frames, write_frames
 
 HEIGHT, WIDTH = 40, 60
@@ -150,6 +152,67 @@ def test_metadata_and_long_durations() -> None:
     assert back.durations == (90_000, 20)
     as_png = replace(animation, format="PNG", original=None)
     assert written(as_png)[0].durations == (90_000, 20)
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_animations_that_exif_turns(format: str, orientation: int) -> None:
+    stored = [noise((8, 12, 3), seed=seed) for seed in range(3)]
+    first, *others = map(Image.fromarray, stored)
+    data = encoded(
+        first, format, save_all=True, append_images=others, exif=exif(orientation), **OPTIONS[format]
+    )
+    animation = read_frames(data)
+    upright = [turn_upright(each, orientation) for each in stored]
+    assert animation.size == (upright[0].shape[1], upright[0].shape[0])
+    filled = []
+    for frame, expected in zip(animation.frames, upright, strict=True):
+        np.testing.assert_array_equal(frame.pixels, expected)
+        copy = frame.copy()
+        copy.pixels[2:4, 2:4] = 9
+        filled.append(copy)
+    back, _, _ = written(replace(animation, frames=filled))
+    assert back.size == animation.size
+    for after, frame in zip(filled, back.frames, strict=True):
+        np.testing.assert_array_equal(frame.pixels, after.pixels)
+    assert MAKER_NOTE in next(iter(back.frames)).metadata.exif
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_what_an_apng_tells_stays(behind: bool) -> None:
+    told = PngImagePlugin.PngInfo()
+    told.add(b"gAMA", (45455).to_bytes(4, "big"))
+    told.add_text("Title", "sea", zip=True)
+    told.add_itxt("Author", "Moë")
+    told.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta/>")
+    frames = [Image.fromarray(noise((8, 8, 3), seed=seed)) for seed in range(2)]
+    data = encoded(
+        frames[0], "PNG", save_all=True, append_images=frames[1:], pnginfo=told, dpi=(300, 300), duration=100
+    )
+    if behind:
+        data = data[:-12] + png_chunk(b"tEXt", b"Comment\0last") + data[-12:]
+    back, report, again = written(read_frames(data))
+    metadata = next(iter(back.frames)).metadata
+    expected = {"Title": "sea", "Author": "Moë"} | ({"Comment": "last"} if behind else {})
+    assert dict(metadata.text) == expected and metadata.xmp == b"<x:xmpmeta/>"
+    assert metadata.png_chunks == ((b"gAMA", (45455).to_bytes(4, "big")),)
+    assert metadata.dpi == pytest.approx((300, 300), abs=0.1) and report.stored == "lossless"
+    with Image.open(io.BytesIO(again)) as image:
+        assert image.text["Title"] == "sea" and image.n_frames == 2
+
+
+@pytest.mark.parametrize(
+    "delay", [(1, 60), (1001, 30000), (65535, 1), (65535, 65534), (1, 65535), (7, 0), (40000, 3), (0, 5)]
+)
+def test_frame_times_are_fractions(delay: tuple[int, int]) -> None:
+    frames = [Image.fromarray(noise((8, 8, 3), seed=seed)) for seed in range(2)]
+    data = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:], duration=100)
+    for chunk in [match.start() for match in re.finditer(b"fcTL", data)]:
+        body = data[chunk + 4 : chunk + 24] + struct.pack(">HH", *delay) + data[chunk + 28 : chunk + 30]
+        data = data[: chunk - 4] + png_chunk(b"fcTL", body) + data[chunk + 34 :]
+    animation = read_frames(data)
+    assert animation.durations == (1000 * delay[0] / (delay[1] or 100),) * 2
+    assert written(animation)[0].durations == pytest.approx(animation.durations, rel=1e-15)
 
 
 def test_frames_are_read_one_at_a_time_and_again(tmp_path: Path) -> None:

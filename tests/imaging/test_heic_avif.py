@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from made_files import noise
+from made_profiles import grey_profile, power, rgb_profile
 from PIL import Image
 
 from moebius.errors import OutputError, PhotoError
 from moebius.imaging import Photo, read_photo, write_photo
 from moebius.imaging.arrays import AnyArray
+from moebius.imaging.metadata import Metadata
 
 
 def slopes(dtype: type, channels: int) -> AnyArray:
@@ -86,3 +88,16 @@ def test_avif_of_any_mode() -> None:
         _, back = rewritten(photo, format="avif")
         assert (back.metadata.format, back.alpha is not None) == ("AVIF", mode == "RGBA")
         assert np.abs(back.pixels.astype(int) - photo.pixels).max() < 30
+
+
+@pytest.mark.parametrize("format", ["avif", "heic", "webp"])
+def test_a_grey_profile_does_not_go_with_rgb(format: str) -> None:
+    """These formats hold grey photos as RGB, which such a profile cannot describe."""
+    if format == "heic":
+        pytest.importorskip("pillow_heif")
+    grey = Photo(slopes(np.uint8, 1), "L", metadata=Metadata(icc=grey_profile(power(1.8))))
+    _, back = rewritten(grey, format=format)
+    assert back.mode == "RGB" and back.metadata.icc is None
+    colour = Photo(slopes(np.uint8, 3), "RGB", metadata=Metadata(icc=rgb_profile(power(1.8))))
+    assert rewritten(colour, format=format)[1].metadata.icc == colour.metadata.icc
+    assert rewritten(grey, format="png")[1].metadata.icc == grey.metadata.icc

@@ -92,6 +92,12 @@ def test_strings_decoded_by_hand() -> None:
     assert decode_counts("054N5M") == [0, 5, 4, 5 - 2, 4 + 5, 3 - 3]
 
 
+def test_numbers_that_never_end_are_refused() -> None:
+    assert decode_counts("o" * 11 + "3")
+    with pytest.raises(ValueError, match="a number of more than 60 bits"):
+        decode_counts("o" * 12 + "3")
+
+
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.02, 0.3, 0.5, 0.97, 1.0]))
 @settings(deadline=None, max_examples=80)
 def test_run_lengths(seed: int, density: float) -> None:

@@ -18,7 +18,7 @@ from made_profiles import grey_profile, power, rgb_profile
 from PIL import Image
 
 from moebius.errors import MaskError
-from moebius.imaging import Photo, read_photo
+from moebius.imaging import Hole, Photo, read_photo
 from moebius.imaging.arrays import Mask
 from moebius.imaging.mask_pixels import alpha_mask, difference_mask, key_mask, opaque_under
 from moebius.imaging.mask_sources import MaskSources, check_share, stored_orientation
@@ -125,8 +125,23 @@ def test_difference_is_the_mean_of_25_pixels() -> None:
     one, other = read_photo(before), read_photo(after)
     mask = difference_mask(one, other, 4)
     assert mask.sum() == 25 and mask[8:13, 8:13].all()
-    assert not difference_mask(one, other, 5).any() and not difference_mask(one, one, 0).any()
+    assert not difference_mask(one, one, 0).any()
+    after[10, 10, 1] = 175  # of brightness 44
+    assert not difference_mask(one, read_photo(after), 15).any()
     np.testing.assert_array_equal(difference_mask(other, one, 4), mask)
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (20, 20, 20), (255, 240, 0)])
+@pytest.mark.parametrize("size", [(60, 1), (1, 60), (1, 1)])
+def test_thin_strokes_of_some_contrast_are_found(colour: tuple[int, ...], size: tuple[int, int]) -> None:
+    before = np.full((60, 60, 3), 130, np.uint8)
+    after = before.copy()
+    painted = after[20 : 20 + size[0], 30 : 30 + size[1]]
+    painted[:] = colour
+    found = difference_mask(read_photo(before), read_photo(after))
+    assert found[20 : 20 + size[0], 30 : 30 + size[1]].all() and found.sum() <= 25 + 5 * max(size)
+    painted[:] = 130 - 64  # exactly the limit
+    assert not difference_mask(read_photo(before), read_photo(after)).any()
 
 
 def test_a_copy_of_another_size() -> None:
@@ -227,7 +242,60 @@ def test_large_masks_are_asked_about() -> None:
     check_share(mask)
 
 
+def test_what_is_kept_stays_out_of_growth_and_opacity(tmp_path: Path) -> None:
+    right = np.zeros((HEIGHT, WIDTH), bool)
+    right[:, 52:] = True
+    keep = save(tmp_path / "keep.png", right)
+    seen = photo("RGBA")
+    assert seen.alpha is not None
+    seen.alpha[:] = np.where(HOLE, 0, 200)
+    filled, hole = MaskSources(alpha=True, keep=(keep,), grow=9).hole_of(seen)
+    grown = hole.grown(9).mask
+    np.testing.assert_array_equal(grown, within(HOLE & ~right, 9) & ~right)
+    assert filled.alpha is not None
+    np.testing.assert_array_equal(filled.alpha == 255, grown)
+    np.testing.assert_array_equal(filled.alpha[right], seen.alpha[right])
+    np.testing.assert_array_equal(hole.grown(9).touched(4), within(grown, 4) & ~right)
+    assert MaskSources(alpha=True).hole_of(seen)[1].kept is None
+
+
+def test_holes_of_masks_that_do_not_belong_together() -> None:
+    for kept in (OTHER[:-1], OTHER.astype(np.uint8)):
+        with pytest.raises(ValueError, match=r"expected bool masks \(80, 96\), got"):
+            Hole(HOLE, kept)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_stored_orientation(orientation: int) -> None:
-    data = encoded(Image.fromarray(picture(40, 30)), "JPEG", exif=exif(orientation))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_stored_orientation(format: str, orientation: int) -> None:
+    options = {"tiffinfo": {274: orientation}} if format == "TIFF" else {"exif": exif(orientation)}
+    data = encoded(Image.fromarray(picture(40, 30)), format, **options)
     assert stored_orientation(data) == stored_orientation(io.BytesIO(data)) == orientation
+
+
+def test_stored_orientation_is_found_without_decoding() -> None:
+    image, turned = Image.fromarray(picture(40, 30)), exif(6)
+    png = encoded(image, "PNG", exif=turned)
+    start = png.index(b"eXIf") - 4
+    end = start + 12 + len(turned) - 6
+    behind = png[:start] + png[end:-12] + png[start:end] + png[-12:]  # EXIF after the pixels
+    assert read_photo(behind).size == (30, 40)
+    pixels = behind.index(b"IDAT") + 4
+    broken = bytearray(behind)
+    broken[pixels : pixels + 40] = bytes(40)
+    assert stored_orientation(bytes(broken)) == 6
+    tiff = encoded(image, "TIFF", tiffinfo={274: 6}, compression="tiff_deflate")
+    assert stored_orientation(tiff.replace(tiff[8:200], bytes(192), 1)) == 6
+    for damaged in (0, 9):
+        assert stored_orientation(encoded(image, "TIFF", tiffinfo={274: damaged})) == 1
+
+
+def test_annotations_of_a_tiff_lying_on_its_side() -> None:
+    tiff = encoded(Image.fromarray(picture(40, 30)), "TIFF", tiffinfo={274: 6})
+    entry = {"id": 1, "file_name": "a.tif", "width": 40, "height": 30}
+    outline = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 5]}
+    labels = json.dumps({"images": [entry], "annotations": [outline], "categories": []}).encode()
+    _, hole = MaskSources(files=(labels,)).hole_in(read_photo(tiff), tiff, "a.tif")
+    expected = np.zeros((40, 30), bool)
+    expected[:10, -5:] = True
+    np.testing.assert_array_equal(hole.mask, expected)

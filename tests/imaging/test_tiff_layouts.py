@@ -11,7 +11,7 @@ import tifffile
 from made_files import noise
 
 from moebius.errors import PhotoError
-from moebius.imaging import Photo, read_photo, write_photo
+from moebius.imaging import Photo, read_mask, read_photo, write_photo
 from moebius.imaging.exif import turn_upright
 
 HEIGHT, WIDTH = 37, 53
@@ -74,6 +74,37 @@ def test_bigtiff(dtype: type) -> None:
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, samples, photometric="rgb", bigtiff=True, compression="zlib", rowsperstrip=8)
     np.testing.assert_array_equal(read_photo(buffer.getvalue()).pixels, samples)
+
+
+@pytest.mark.parametrize("kind", ["grey and alpha", "planes", "Lab"])
+def test_bigtiff_of_what_only_a_tiff_may_be(kind: str) -> None:
+    channels, options = KINDS_OF_TIFF[kind]
+    samples = noise((HEIGHT, WIDTH, channels), np.uint16)
+    buffer = io.BytesIO()
+    given = np.moveaxis(samples, -1, 0) if kind == "planes" else samples
+    tifffile.imwrite(buffer, given, bigtiff=True, **options)
+    with pytest.raises(PhotoError, match="BigTIFF") as caught:
+        read_photo(buffer.getvalue())
+    assert kind != "planes" or "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["grey and alpha", "Lab"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_masks_of_odd_layouts(kind: str, orientation: int) -> None:
+    channels, options = KINDS_OF_TIFF[kind]
+    hole = np.zeros((4, 6), bool)
+    hole[1:3, 1:2] = True
+    samples = np.zeros((4, 6, channels), np.uint16)
+    samples[..., 0] = np.where(hole, 40000, 20000)
+    if channels == 2:
+        samples[..., 1] = 65535
+    for packing in ({}, {"compression": "zlib", "predictor": True}):
+        buffer = io.BytesIO()
+        turn = [(274, "H", 1, orientation, True)]
+        tifffile.imwrite(buffer, samples, **options, **packing, extratags=turn)
+        expected = turn_upright(hole, orientation)
+        found = read_mask(buffer.getvalue(), size=(expected.shape[1], expected.shape[0]))
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_lab_with_alpha_is_refused() -> None:

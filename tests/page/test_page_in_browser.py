@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +195,7 @@ def test_tries_and_going_on(fake: Fake, open_page: Opener, photo_file: PhotoFile
     green = page.colour(0.25, 0.3)[1]
     page.command("another")
     page.page.locator("#tries button").nth(2).wait_for()
+    assert page.page.locator("#spoken").text_content() == "Try 2 of 2, seed 1"
     assert page.chosen() == 2 and [form["seed"] for form in fake.forms] == [b"0", b"1"]
     assert (fake.forms[0]["mask"], fake.forms[0]["image"]) == (fake.forms[1]["mask"], fake.forms[1]["image"])
     assert page.colour(0.25, 0.3)[1] == green + 40
@@ -403,6 +405,7 @@ def test_another_format(server: str, open_page: Opener, photo_file: PhotoFile) -
     page.draw((0.4, 0.4), (0.5, 0.5))
     page.run()
     page.page.click("[popovertarget=formats]")
+    assert page.page.locator("#format-list").inner_text().split("\n")[:2] == ["JPEG, as the photo", "PNG"]
     got = page.download("#format-list button:has-text('PNG')")
     assert got.suggested_filename == "house-clean.png"
     picture = Image.open(got.path())
@@ -471,6 +474,47 @@ def test_light_and_dark(fake: Fake, open_page: Opener) -> None:
     assert page.page.evaluate(brightness) < 60
 
 
+LOOKS = {
+    "desktop-light": ((1440, 900), "light", "mask"),
+    "desktop-dark": ((1440, 900), "dark", "compare"),
+    "phone-light": ((390, 844), "light", "fill"),
+    "phone-dark": ((390, 844), "dark", "start"),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_screenshots(server: str, open_page: Opener, tmp_path: Path, name: str) -> None:
+    """Pictures for docs/serve.md, into $MOEBIUS_SCREENSHOTS if it is set. Here: that nothing lies on something else."""
+    size, scheme, moment = LOOKS[name]
+    phone = size[0] < 500
+    page = open_page(server, size=size, color_scheme=scheme, has_touch=phone, is_mobile=phone)
+    if moment != "start":
+        page.page.click("#example")
+        page.state("mask")
+        page.page.locator("#size").evaluate(
+            "(slider, width) => { slider.value = width; slider.dispatchEvent(new Event('input')); }",
+            0.085 * (page.place(1, 0)[0] - page.place(0, 0)[0]),
+        )
+        page.draw((0.503, 0.3), (0.503, 0.92))
+        eventually(lambda: outlined(page) > 0, "the outline is drawn")
+    if moment in ("fill", "compare"):
+        page.run()
+        page.command("another")
+        page.page.locator("#tries button").nth(2).wait_for(timeout=60_000)
+    if moment == "compare":
+        page.command("compare")
+        page.draw((0.5, 0.5), (0.507, 0.5))  # the slider
+        page.page.locator("#tries").hover()
+    for place in ("html", "#start", "#tools", "#tray"):
+        assert page.page.locator(place).evaluate("one => one.scrollWidth <= one.clientWidth"), place
+    folder = Path(os.environ.get("MOEBIUS_SCREENSHOTS", tmp_path))
+    page.page.screenshot(path=folder / f"page-{name}.jpg", type="jpeg", quality=82)
+    for button in page.page.locator(
+        "body > header button:visible:enabled, .below button:visible:enabled"
+    ).all():
+        button.click(trial=True)
+
+
 @pytest.mark.slow
 def test_a_photo_of_a_hundred_megapixels(
     fake: Fake, open_page: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -496,6 +540,31 @@ def test_a_photo_of_a_hundred_megapixels(
     assert fake.forms[0]["image"] == photo.read_bytes(), "the file goes out as it came"
     assert len(fake.forms[0]["mask"]) < 100_000
     page.state("fill")
+
+
+@pytest.mark.slow
+def test_details_of_large_turned_photos_are_in_their_place(
+    fake: Fake, open_page: Opener, tmp_path: Path
+) -> None:
+    rows, columns = np.mgrid[0:4000:8, 0:7000:8]
+    ramps = np.stack([columns // 28, rows // 16, np.full_like(rows, 90)], axis=-1).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = tmp_path / "large.jpg"
+    Image.fromarray(ramps).resize((7000, 4000)).save(photo, quality=95, exif=exif)
+    page = open_page(fake.url)
+    page.open(photo)
+    assert page.size() == (4000, 7000)
+    eventually(lambda: page.colour(0.5, 0.5) != [0, 0, 0], "it is drawn")
+    page.command("actual")
+    left, top, _ = page.view()
+    places = [((x - left) / 4000, (y - top) / 7000) for x in (200, 900) for y in (200, 500)]
+    far = [page.colour(*place) for place in places]
+    expected = [[255 * y * 7000 / 7140, 255 * (1 - x) * 4000 / 4080, 90] for x, y in places]
+    assert np.abs(np.array(far) - expected).max() < 4
+    page.page.locator("#stage[data-detail]").wait_for()
+    near = [page.colour(*place) for place in places]
+    assert np.abs(np.array(near) - expected).max() < 4
 
 
 def outlined(page: OpenedPage) -> float:

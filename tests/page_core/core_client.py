@@ -20,7 +20,7 @@ class Core:
     """Functions of the page's modules, run in node."""
 
     def __init__(self, program: str, page: Path):
-        self._program, self._page = program, page
+        self._program, self.page = program, page
 
     def __call__(self, file: str, name: str, *arguments: Any) -> Any:
         """What one function gives back."""
@@ -34,7 +34,7 @@ class Core:
         script = Path(__file__).with_name("core_calls.mjs")
         done = subprocess.run(
             [self._program, str(script)],
-            input=json.dumps(given), env={**os.environ, "MOEBIUS_PAGE": str(self._page), "NODE_NO_WARNINGS": "1"},
+            input=json.dumps(given), env={**os.environ, "MOEBIUS_PAGE": str(self.page), "NODE_NO_WARNINGS": "1"},
             capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]

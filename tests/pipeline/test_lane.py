@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -43,7 +45,7 @@ def ask_together(lane: Lane, engine: Gated, pictures: Sequence[Floats]) -> list[
         waiting = []
         for count, each in enumerate(pictures, 1):
             waiting.append(pool.submit(lane.encode, each))
-            while len(lane._waiting) < count:
+            while len(lane._work.waiting) < count:
                 pass
         engine.go.set()
         first.result()
@@ -176,3 +178,34 @@ def test_pictures_of_threads_are_those_made_alone(nano: Moebius, rows: int | Non
             calls = [pool.submit(shared, photo, mask, seed=seed) for photo, mask, seed in work]
             for call, expected in zip(calls, alone, strict=True):
                 assert np.array_equal(call.result().photo.pixels, expected)
+
+
+def test_a_lane_that_is_given_up_gives_its_engine_back() -> None:
+    """And its threads."""
+    before = threading.active_count()
+    engines = []
+    for closed in (True, False):
+        engine = FakeEngine()
+        engines.append(weakref.ref(engine))
+        model = Moebius(LIKE_NANO, Lane(engine, 4), model_hash="0")
+        model(picture(80, 80), disc(80, 80, (40, 40), 12))
+        threads = model.engine._threads
+        del engine
+        if closed:
+            with model:
+                pass
+            with pytest.raises(MoebiusError, match="closed"):
+                model(picture(80, 80), disc(80, 80, (40, 40), 12))
+        del model
+        gc.collect()
+        for thread in threads:
+            thread.join(10)
+        del threads
+    assert threading.active_count() == before
+    assert [engine() for engine in engines] == [None, None]
+
+
+def test_models_without_a_lane_can_be_closed_too() -> None:
+    with Moebius(LIKE_NANO, FakeEngine(), model_hash="0") as model:
+        pass
+    model(picture(80, 80), disc(80, 80, (40, 40), 12))

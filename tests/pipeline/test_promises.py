@@ -16,7 +16,8 @@ from made_photos import Mask, disc, noise, photo, picture, within
 from random_models import LIKE_NANO, LIKE_PUBLISHED
 
 from moebius import Moebius, Result
-from moebius.imaging import Photo, grow_objects, read_photo
+from moebius.errors import MaskError
+from moebius.imaging import Hole, Photo, describe_changes, grow_objects, read_photo
 
 LEAK_FREE = ("noise", "masked", "prefill")
 KINDS = [("L", np.uint8), ("RGB", np.uint8), ("RGBA", np.uint8), ("CMYK", np.uint8)]
@@ -125,6 +126,47 @@ def test_pixels_outside_stay_on_several_crops(published_like: Moebius) -> None:
     result = published_like(original, mask, grow=2, feather=5)
     assert len(result.regions) == 2
     assert_kept(original, result.photo, mask, grow=2, feather=5)
+
+
+@pytest.mark.parametrize("strategy", ["crop", "tiles", "whole"])
+@pytest.mark.parametrize(("mode", "dtype"), [("RGB", np.uint8), ("LA", np.uint16), ("CMYK", np.uint8)])
+def test_what_is_kept_stays(nano_like: Moebius, mode: str, dtype: type, strategy: str) -> None:
+    """However far the mask grows and fades: not into it, but around it as ever."""
+    original, mask = photo(mode, 300, 200, dtype=dtype), disc(300, 200, (150, 100), 30)
+    kept = np.zeros_like(mask)
+    kept[:, 150:170] = True
+    result = nano_like(original, Hole(mask, kept), grow=12, feather=20, strategy=strategy)
+    free = nano_like(original, mask, grow=12, feather=20, strategy=strategy)
+    assert np.array_equal(result.photo.pixels[kept], original.pixels[kept])
+    assert not np.array_equal(free.photo.pixels[kept], original.pixels[kept])
+    assert np.array_equal(result.hole.mask, within(mask & ~kept, 12) & ~kept)
+    beyond = within(mask, 12) & ~kept & ~mask
+    beyond[:, :171] = False
+    assert not np.array_equal(result.photo.pixels[beyond], original.pixels[beyond])
+
+
+def test_kept_of_another_size(nano_like: Moebius) -> None:
+    kept = np.zeros((40, 50), bool)
+    with pytest.raises(
+        MaskError, match="what is kept: expected the photo's size, got 50 x 40 for .* 96 x 80"
+    ):
+        nano_like(photo("RGB"), Hole(kept, kept), fit_mask=True)
+
+
+def test_a_result_says_what_changed_outside(nano_like: Moebius) -> None:
+    original, mask = photo("RGB", 300, 200), two_discs(300, 200)
+    kept = disc(300, 200, (60, 60), 5)
+    result = nano_like(original, Hole(mask, kept), grow=2, feather=5)
+    changes = result.changes(original)
+    assert (changes.outside, changes.largest_outside) == (0, 0)
+    assert 0 < changes.changed <= int((within(mask, 7) & ~kept).sum())
+    inside = describe_changes(original, result.photo, result.hole.mask)
+    assert inside.outside is not None and inside.outside > 50, "the feather is there"
+    for row, column in np.argwhere(kept)[:1].tolist() + [[199, 0]]:
+        result.photo.pixels[row, column, 0] ^= 64
+        changes = result.changes(original)
+        assert (changes.outside, changes.largest_outside) == (1, 64)
+        result.photo.pixels[row, column, 0] ^= 64
 
 
 def test_without_feather_only_the_mask_changes(published_like: Moebius) -> None:

@@ -240,3 +240,20 @@ def test_models_own_defaults(model: Moebius) -> None:
 def test_result_is_a_pillow_image_too(model: Moebius) -> None:
     result = model(PHOTO, MASK)
     assert result.image.size == (100, 80) and np.array_equal(np.asarray(result.image), pixels(result))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("sparse", [True, False])
+def test_fractions_never_go_back(rows: int, sparse: bool) -> None:
+    """Also where several regions at once are filled coarsely first, and then refined one after the other."""
+    hole = np.zeros((200, 1400), bool)
+    for left in (20, 520, 1020):
+        hole[60:140, left : left + 100] = True
+    if sparse:
+        hole[60:140, 540:600] = False
+    model, engine = fake()
+    engine.rows = rows
+    events = list(model.stream(picture(1400, 200), hole, strategy="tiles", grow=0, context=1.25))
+    fractions = [event.fraction for event in events]
+    assert events[0].regions == 3 and len(events) > 12
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and 0 < fractions[0] < 0.3

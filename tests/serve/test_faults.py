@@ -25,7 +25,7 @@ from moebius.serve import Limits, WorkerOptions, link
 from moebius.serve.app import create_app
 from moebius.serve.run import Address, run
 
-STEPS = 12
+STEPS = 8
 """Enough to be met in the middle of."""
 RESTARTS = "moebius_worker_restarts_total"
 CANCELLED = 'moebius_jobs_ended_total{state="cancelled"}'
@@ -81,7 +81,7 @@ def test_a_photo_that_workers_die_of_harms_no_other(
     photo: bytes, mask: bytes, monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
     monkeypatch.setattr(link, "run_worker", run_poisoned)
-    photos = [png(picture(96, 64, seed=seed)) for seed in range(6)]
+    photos = [png(picture(96, 64, seed=seed)) for seed in range(4)]
     expected = [fill(server, each, mask).content for each in photos]
 
     def ask(url: str) -> None:

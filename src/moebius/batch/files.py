@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,12 @@ from moebius.imaging import atomic_file
 class Stamp:
     """What can be told of a file without reading it."""
 
-    nbytes: int
+    nbytes: int | None
+    """None where a storage does not say."""
     mtime_ns: int | None
-    """Time of its last change in nanoseconds; None where that is not to be had."""
+    """Time of its last change in nanoseconds; None where that is not to be had, or `tag` tells more."""
+    tag: str | None = None
+    """What a storage tells versions of an object apart by: its ETag."""
 
 
 def is_url(place: str) -> bool:
@@ -50,15 +54,18 @@ def write_bytes(
     """Write a file, whole or not at all; its folder is made if need be.
 
     Args:
-        overwrite: replace a file that is there.
+        overwrite: replace a file that is there. At a URL it is looked for just before, as storages have no locks.
         first: called before the file can be seen, and on a local disk when there was room for its bytes.
 
     Raises:
         OutputError: it exists (without `overwrite`), or cannot be written.
+        InputError: a storage does not say whether it exists.
     """
     if is_url(place):
         from moebius.batch import remote
 
+        if not overwrite and remote.look(place) is not None:
+            raise OutputError(f"{shown(place)} exists already")
         if first is not None:
             first()
         remote.write_bytes(place, data)
@@ -85,17 +92,37 @@ def make_folder(folder: Path) -> None:
 
 
 def stamp(place: str) -> Stamp | None:
-    """Size and time of a file; None if it is not there, or of a kind that has neither."""
+    """Size and time of a file; None if it is not there.
+
+    Raises:
+        InputError: a storage does not say.
+    """
     if is_url(place):
         from moebius.batch import remote
 
-        size = remote.file_size(place)
-        return None if size is None else Stamp(size, None)
+        return remote.look(place)
     try:
         status = Path(place).stat()
     except (OSError, ValueError):
         return None
     return Stamp(status.st_size, status.st_mtime_ns)
+
+
+def absolute(place: str) -> str:
+    """A place that means the same to a program that runs in another folder."""
+    return place if is_url(place) else str(Path(place).absolute())
+
+
+def place_key(place: str) -> str:
+    """The same text for the same place, however it is written: links are followed, and file:// is a path."""
+    scheme, _, rest = place.partition("://") if is_url(place) else ("file", "", place)
+    if scheme in ("file", "local"):
+        return os.path.realpath(rest)
+    parts = "/".join(part for part in rest.split("/") if part)
+    return f"{_SAME_STORAGE.get(scheme, scheme)}://{parts}"
+
+
+_SAME_STORAGE = {"s3a": "s3", "gcs": "gs"}
 
 
 def digest(data: bytes) -> str:

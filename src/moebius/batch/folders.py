@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from moebius.batch.files import is_url, shown
+from moebius.batch.files import is_url, place_key, shown
 from moebius.batch.names import is_image
 from moebius.errors import InputError
 
@@ -32,7 +32,7 @@ def list_images(
     folder: str,
     *,
     recursive: bool = False,
-    skip: Iterable[Path] = (),
+    skip: Iterable[str] = (),
     is_wanted: Callable[[str], bool] = is_image,
 ) -> Listing:
     """The images in a folder, told by their names.
@@ -43,7 +43,7 @@ def list_images(
     Args:
         folder: a path or URL.
         recursive: those in folders below it too.
-        skip: folders that are left out, wherever they are met.
+        skip: places of folders and files that are left out, wherever they are met.
         is_wanted: whether a file of that name is one.
 
     Raises:
@@ -52,14 +52,19 @@ def list_images(
     if is_url(folder):
         from moebius.batch import remote
 
-        names = [name for name in remote.list_files(folder, recursive=recursive) if not _is_hidden(name)]
+        top, skipped = place_key(folder), [place_key(each) for each in skip]
+        names = [
+            name
+            for name in remote.list_files(folder, recursive=recursive)
+            if not _is_hidden(name) and not _is_in(f"{top}/{name}", skipped)
+        ]
         images = sorted(name for name in names if is_wanted(name))
         return Listing(tuple(images), len(names) - len(images))
-    if not Path(folder).is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112, unlike Path's it has no error for long names
         raise InputError(
-            f"{shown(folder)}: expected a folder, got {'a file' if Path(folder).exists() else 'nothing'}"
+            f"{shown(folder)}: expected a folder, got {'a file' if os.path.exists(folder) else 'nothing'}"  # noqa: PTH110
         )
-    walk = _Walk(folder, recursive, {each for each in map(_identity, skip) if each}, is_wanted)
+    walk = _Walk(folder, recursive, map(place_key, skip), is_wanted)
     walk.run()
     return Listing(tuple(sorted(walk.images)), walk.ignored)
 
@@ -67,10 +72,13 @@ def list_images(
 class _Walk:
     """Folders themselves first, then what links lead to."""
 
-    def __init__(self, top: str, recursive: bool, visited: set[_Identity], is_wanted: Callable[[str], bool]):
+    def __init__(self, top: str, recursive: bool, skip: Iterable[str], is_wanted: Callable[[str], bool]):
         self.images: list[str] = []
         self.ignored = 0
-        self._top, self._recursive, self._visited = top, recursive, visited
+        self._top, self._recursive = top, recursive
+        skipped = {each: identity for each in skip if (identity := _identity(each)) is not None}
+        self._visited = set(skipped.values())
+        self._skipped_files = {skipped[each] for each in skipped if Path(each).is_file()}
         self._links: list[str] = []
         self._is_wanted = is_wanted
 
@@ -112,10 +120,16 @@ class _Walk:
 
     def _add(self, name: str, entry: os.DirEntry[str]) -> None:
         # a link that leads nowhere is told of when it is its turn
+        if self._skipped_files and _identity(entry.path) in self._skipped_files:
+            return
         if self._is_wanted(name) and (entry.is_symlink() or entry.is_file()):
             self.images.append(name)
         else:
             self.ignored += 1
+
+
+def _is_in(place: str, others: Iterable[str]) -> bool:
+    return any(place == each or place.startswith(f"{each}/") for each in others)
 
 
 def _is_hidden(name: str) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from moebius.batch.files import is_url, read_bytes, shown
+from moebius.batch.files import is_url, place_key, read_bytes, shown
 from moebius.batch.folders import list_images
 from moebius.batch.item import Item
 from moebius.batch.names import ANIMATED, WRITTEN, check_below, check_outputs, is_mask, output_name
+from moebius.batch.own_places import check_places
 from moebius.batch.pairing import Pairing, pair_by_stem, split_by_suffix
 from moebius.batch.table import Row, is_table, read_table
 from moebius.errors import InputError, OutputError
@@ -59,10 +61,10 @@ def gather(request: Request) -> Found:
 
     Raises:
         InputError: a place is missing or of the wrong kind, names are ambiguous, or a table cannot be used.
-        OutputError: two photos would have one output, or OUT holds the photos or masks themselves.
+        OutputError: two photos would have one output, an output would take a photo's or mask's place, or OUT cannot be
+            a folder.
     """
-    if not is_url(request.out) and Path(request.out).exists() and not Path(request.out).is_dir():
-        raise OutputError(f"OUT: expected a folder, got the file {shown(request.out)}")
+    _check_out(request.out)
     if is_table(request.photos):
         if request.masks is not None:
             raise InputError(
@@ -72,7 +74,22 @@ def gather(request: Request) -> Found:
     else:
         found = _folders(request)
     check_outputs((item.name, item.output_name) for item in found.items)
+    check_places(found.items)
     return found
+
+
+def _check_out(out: str) -> None:
+    if is_url(out):
+        return
+    try:
+        is_file = stat.S_ISREG(Path(out).stat().st_mode)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"OUT: expected a folder, got {shown(out)} ({reason})") from error
+    if is_file:
+        raise OutputError(f"OUT: expected a folder, got the file {shown(out)}")
 
 
 def join(folder: str, name: str) -> str:
@@ -82,7 +99,7 @@ def join(folder: str, name: str) -> str:
 
 def _folders(request: Request) -> Found:
     photos, masks, out = request.photos, request.masks, request.out
-    if not is_url(photos) and Path(photos).is_file():
+    if not is_url(photos) and os.path.isfile(photos):  # noqa: PTH113, unlike Path's it has no error for long names
         raise InputError(
             f"PHOTOS: expected a folder or a table (.csv, .jsonl, .parquet), got the file {shown(photos)}"
         )
@@ -94,7 +111,7 @@ def _folders(request: Request) -> Found:
         raise InputError(
             "masks: expected a folder or a file of masks, --mask-suffix, or another source, got none"
         )
-    skip = [Path(each) for each in (out, None if beside else masks) if each is not None and not is_url(each)]
+    skip = [each for each in (out, None if beside else masks) if each is not None]
     listing = list_images(photos, recursive=request.recursive, skip=skip)
     if beside and not request.mask_suffix:
         return Found(_items(request, [(name, None) for name in listing.names]), ignored=listing.ignored)
@@ -104,9 +121,7 @@ def _folders(request: Request) -> Found:
     assert masks is not None
     if _is_one_mask(masks):
         return Found(_items(request, [(name, masks) for name in listing.names]), ignored=listing.ignored)
-    names = list_images(
-        masks, recursive=request.recursive, skip=skip[:1] if not is_url(out) else (), is_wanted=is_mask
-    ).names
+    names = list_images(masks, recursive=request.recursive, skip=[out], is_wanted=is_mask).names
     return _found(request, pair_by_stem(listing.names, names, request.mask_suffix), masks, listing.ignored)
 
 
@@ -184,12 +199,10 @@ def _beside(table: Path, place: str) -> str:
 def _is_one_mask(masks: str) -> bool:
     if is_url(masks):
         return is_mask(masks)
-    if not Path(masks).exists():
+    if not os.path.exists(masks):  # noqa: PTH110, likewise
         raise InputError(f"MASKS: {shown(masks)}: no such file or folder")
     return not Path(masks).is_dir()
 
 
 def _is_same_place(one: str, other: str) -> bool:
-    if is_url(one) or is_url(other):
-        return one.rstrip("/") == other.rstrip("/")
-    return os.path.realpath(one) == os.path.realpath(other)
+    return place_key(one) == place_key(other)

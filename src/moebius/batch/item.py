@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from moebius._version import __version__
+from moebius.batch.files import Stamp, digest, read_bytes
 from moebius.batch.shared import SharedFiles
 
 Status = Literal["started", "done", "failed"]
@@ -40,6 +41,18 @@ class Item:
     """Rectangles "x,y,w,h" of its own, filled besides what the mask says."""
     replaces: bool = False
     """The output may be there already, and is to be replaced."""
+    photo_stamp: Stamp | None = None
+    mask_stamp: Stamp | None = None
+    """What was told of photo and mask at URLs before, so that nobody has to ask again."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Item:
+        """The inverse of `dataclasses.asdict`, also after a way through JSON."""
+        stamps = {
+            role: None if values[role] is None else Stamp(**values[role])
+            for role in ("photo_stamp", "mask_stamp")
+        }
+        return cls(**{**values, **stamps, "boxes": tuple(values["boxes"])})
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,32 @@ class Options:
     shared: SharedFiles = field(default_factory=SharedFiles, compare=False, repr=False)
     """Files that several photos want, for as long as the options live."""
 
+    @cached_property
+    def mask_told(self) -> dict[str, Any]:
+        """`mask` as plain values that tell it from others: files by the SHA-256 of their bytes, as they are when this
+        is first asked for.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        told = {name: value for name, value in self.mask.items() if value not in (None, (), False, 0)}
+        for name in LISTS_OF_FILES:
+            if name in told:
+                told[name] = [_digest(each) for each in told[name]]
+        for name in SINGLE_FILES:
+            if name in told:
+                told[name] = _digest(told[name])
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+
+
+LISTS_OF_FILES = ("files", "keep")
+SINGLE_FILES = ("key_in", "differs_from")
+"""Which of `Options.mask` name files."""
+
+
+def _digest(source: str | bytes) -> str:
+    return digest(source if isinstance(source, bytes) else read_bytes(source))
+
 
 @dataclass(frozen=True)
 class Source:
@@ -70,6 +109,8 @@ class Source:
     mtime_ns: int | None
     """Time of its last change; None where that is not to be had."""
     sha256: str
+    tag: str | None = None
+    """`Stamp.tag`"""
 
 
 @dataclass(frozen=True)
@@ -119,9 +160,11 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without those that nothing is known of."""
         empty = asdict(replace(_EMPTY, version=""))
-        return {
-            name: value for name, value in asdict(self).items() if name != "stops" and value != empty[name]
-        }
+        values = asdict(self)
+        for role in ("photo", "mask"):
+            if values[role] is not None and values[role]["tag"] is None:
+                del values[role]["tag"]
+        return {name: value for name, value in values.items() if name != "stops" and value != empty[name]}
 
     def to_line(self) -> bytes:
         """One line of JSON in UTF-8 with its line end. Names in any script stay readable."""
@@ -153,15 +196,16 @@ _EMPTY = Record(None, None, None)  # type: ignore[arg-type]
 
 
 def asked_of(item: Item, options: Options) -> dict[str, Any]:
-    """What decides about an output's bytes besides photo, mask, model, settings and key; plain values."""
-    mask = {name: _plain(value) for name, value in options.mask.items() if value not in (None, (), False, 0)}
+    """What decides about an output's bytes besides photo, mask, model, settings and key; plain values.
+
+    Raises:
+        InputError: see `Options.mask_told`.
+    """
     rows = None if options.rows == 1 else options.rows
-    asked = {"quality": options.quality, "mask": mask, "boxes": list(item.boxes), "rows": rows}
+    asked = {
+        "quality": options.quality,
+        "mask": options.mask_told,
+        "boxes": list(item.boxes),
+        "rows": rows,
+    }
     return {name: value for name, value in asked.items() if value not in (None, [], {})}
-
-
-def _plain(value: Any) -> Any:
-    """A JSON value that tells `value` from others."""
-    if isinstance(value, tuple):
-        return [_plain(each) for each in value]
-    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else value

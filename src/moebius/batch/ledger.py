@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from moebius.batch.claims import Claims
-from moebius.batch.files import Stamp, digest, make_folder, read_bytes, stamp, write_bytes
+from moebius.batch.files import Stamp, digest, make_folder, read_bytes, write_bytes
 from moebius.batch.item import Item, Options, Record, Source, asked_of
-from moebius.batch.manifest import Known, Manifest, conditions_of, difference
+from moebius.batch.manifest import Manifest, conditions_of, difference
+from moebius.batch.stamps import Stamps
 from moebius.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ _LINES = 1000
 
 Verdict = Literal["new", "finished", "again", "changed", "foreign"]
 """New: nothing is there. Finished: as it would be made now. Again: ours, but its photo or mask has changed, or it is
-missing. Changed: ours, made with other settings or another model. Foreign: a file that no line tells of."""
+missing. Changed: ours, made with other settings or another model. Foreign: a file that no line tells of, or one of ours
+that somebody has worked on."""
 
 
 class Ledger:
@@ -34,14 +36,17 @@ class Ledger:
         verify: compare photos, masks and outputs by their bytes, not by size and time alone.
 
     Raises:
-        SettingsError: the settings are not for this model.
+        SettingsError: the settings are not for this model, or no steps can be planned with them.
+        InputError: a file that all masks share cannot be read.
     """
 
     def __init__(self, folder: Path, model: Moebius, options: Options, *, verify: bool = False):
         self.folder, self.verify = folder, verify
         self.manifest = Manifest(folder)
         self._options, self._model_hash = options, model.model_hash
-        self._settings = model.complete(**options.settings).to_dict()
+        settings = model.complete(**options.settings)
+        model.plan(settings)
+        self._settings, _ = settings.to_dict(), options.mask_told
         self._claims: Claims | None = None
 
     def __enter__(self) -> Self:
@@ -62,20 +67,34 @@ class Ledger:
             raise RuntimeError("expected the ledger's claims inside its with block")
         return self._claims
 
-    def verdict(self, item: Item) -> Verdict:
-        """How things stand with an item, by the manifest as last refreshed and the files as they are."""
-        known, there = self.manifest.done.get(item.output_name), stamp(item.output)
+    def verdict(self, item: Item, stamps: Stamps | None = None) -> Verdict:
+        """How things stand with an item, by the manifest as last refreshed and the files as they are.
+
+        Args:
+            stamps: what is known of the files already.
+
+        Raises:
+            InputError: a storage does not say whether a file is there, or an output cannot be read.
+        """
+        stamps = stamps or Stamps()
+        known, there = self.manifest.done.get(item.output_name), stamps.at(item.output)
         if there is None:
             return "new" if known is None else "again"
-        if known is None and item.output_name in self.manifest.started:
-            return "again"
+        unknown: Verdict = "again" if item.output_name in self.manifest.started else "foreign"
         if known is None or there.nbytes not in known.sizes:
-            return "foreign"
+            return unknown
         if known.conditions != self._conditions(item):
             return "changed"
-        if not (self._is_same(item.photo, known.photo) and self._is_same(item.mask, known.mask)):
-            return "again"
-        return "finished" if self._is_whole(item, known, there) else "again"
+        is_same = self._is_same(item.photo, known.photo, stamps) and self._is_same(
+            item.mask, known.mask, stamps
+        )
+        if is_same and there.nbytes == known.nbytes and not (known.replaced or self.verify):
+            return "finished"
+        # What is to be replaced has to be ours; and a kill between a line and its picture leaves the one before.
+        found = digest(read_bytes(item.output))
+        if found not in known.digests:
+            return unknown
+        return "finished" if is_same and found == known.sha256 else "again"
 
     def what_changed(self, item: Item) -> str:
         """For an item whose verdict is "changed": what is not as it was."""
@@ -115,7 +134,7 @@ class Ledger:
             self._model_hash, {**self._settings, **seed}, item.key, asked_of(item, self._options)
         )
 
-    def _is_same(self, place: str | None, known: Source | None) -> bool:
+    def _is_same(self, place: str | None, known: Source | None, stamps: Stamps) -> bool:
         """Whether a file is the one that was read then."""
         if place is None or known is None:
             return place is None and known is None
@@ -124,10 +143,4 @@ class Ledger:
                 return digest(read_bytes(place)) == known.sha256
             except InputError:
                 return False
-        return stamp(place) == Stamp(known.nbytes, known.mtime_ns)
-
-    def _is_whole(self, item: Item, known: Known, there: Stamp) -> bool:
-        """Whether the output is the one of its last line: a kill between the two leaves the one before."""
-        if there.nbytes != known.nbytes:
-            return False
-        return not (known.replaced or self.verify) or digest(read_bytes(item.output)) == known.sha256
+        return stamps.at(place) == Stamp(known.nbytes, known.mtime_ns, known.tag)

@@ -23,6 +23,8 @@ from moebius.errors import OutputError
 log = logging.getLogger(__name__)
 
 FILE_NAME = "manifest.jsonl"
+WORKER_DIED = "WorkerDied"
+"""Kind of a failure that is told of a cluster's worker, not by it."""
 _CHUNK = 1 << 20
 _FULL = errno.ENOSPC
 
@@ -39,7 +41,8 @@ class Known:
     conditions: str
     """`conditions_of`"""
     sizes: tuple[int, ...]
-    """Bytes by all its "done" lines: a file of another size is not ours."""
+    digests: tuple[str, ...]
+    """Bytes, and SHA-256, by all its "done" lines: a file of another size, or other bytes, is not ours."""
 
 
 class Manifest:
@@ -56,7 +59,8 @@ class Manifest:
         self.failed: set[str] = set()
         """Output names whose last line is a failure."""
         self.started: set[str] = set()
-        """Output names that are not in `done`, but were handed to a cluster."""
+        """Output names that were handed to a cluster, of which no line says what became of them. A failure says it, but
+    not that of a worker that died, which may have written the output before."""
         self.damaged = 0
         """Lines that are no records."""
         self._offset = 0
@@ -112,7 +116,7 @@ class Manifest:
         try:
             record = Record.from_dict(json.loads(line))
             name, status = record.output, record.status
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self.damaged += 1
             log.debug("%s: a line is no record, at byte %d", self.path, self._offset)
             return
@@ -121,20 +125,23 @@ class Manifest:
             return
         if status == "failed":
             self.failed.add(name)
+            if (record.error or {}).get("kind") != WORKER_DIED:
+                self.started.discard(name)
             return
         self.failed.discard(name)
         self.started.discard(name)
         before = self.done.get(name)
-        nbytes = record.nbytes or 0
+        nbytes, sha256 = record.nbytes or 0, record.sha256 or ""
         conditions = conditions_of(record.model_hash, record.settings, record.key, record.asked)
         self.done[name] = Known(
             nbytes,
-            record.sha256 or "",
+            sha256,
             record.replaced,
             record.photo,
             record.mask,
             self._conditions.setdefault(conditions, conditions),
             tuple({nbytes, *(before.sizes if before else ())}),
+            tuple({sha256, *(before.digests if before else ())}),
         )
 
 

@@ -91,8 +91,6 @@ def make_picture(
         seconds = time.perf_counter() - began
         return Picture(buffer.getvalue(), result, written, changes, None, seconds)
     began = time.perf_counter()
-    done = fill_frames(
-        fill, opened.animation, buffer, frame_hole=frame_hole, compare=True, quality=quality
-    )
+    done = fill_frames(fill, opened.animation, buffer, frame_hole=frame_hole, compare=True, quality=quality)
     seconds = max(0.0, time.perf_counter() - began - done.result.timings["total"])
     return Picture(buffer.getvalue(), done.result, done.written, done.changes, len(opened.animation), seconds)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
-from moebius.batch.files import is_url, shown, stamp
+from moebius.batch.files import shown
 from moebius.batch.item import Item
 from moebius.batch.ledger import Ledger
+from moebius.batch.own_places import check_own_place
+from moebius.batch.stamps import Stamps
 from moebius.errors import OutputError
 
 
@@ -55,17 +57,24 @@ def make_plan(items: Sequence[Item], ledger: Ledger, *, overwrite: bool = False)
 
     Raises:
         OutputError: the manifest cannot be read, or an output would replace its own photo or mask.
+        InputError: a storage does not say whether a file is there.
     """
     ledger.manifest.refresh()
+    stamps = _looked_at(items, ledger)
     todo, finished, again, changed, foreign = [], [], [], [], []
     for item in items:
-        verdict = ledger.verdict(item)
+        verdict = ledger.verdict(item, stamps)
         if verdict == "finished":
             finished.append(item)
             continue
-        item = replace(item, replaces=stamp(item.output) is not None)
+        item = replace(
+            item,
+            replaces=stamps.at(item.output) is not None,
+            photo_stamp=stamps.told(item.photo),
+            mask_stamp=stamps.told(item.mask),
+        )
         if verdict == "foreign":
-            _check_own_place(item)
+            check_own_place(item)
             foreign.append(item)
         elif verdict == "changed":
             changed.append(item)
@@ -77,12 +86,21 @@ def make_plan(items: Sequence[Item], ledger: Ledger, *, overwrite: bool = False)
     return Plan(tuple(todo), tuple(finished), tuple(again), tuple(changed), tuple(foreign), told)
 
 
-def _check_own_place(item: Item) -> None:
-    for place, what in ((item.photo, "photo"), (item.mask, "mask")):
-        if place is None or is_url(place) or is_url(item.output) or not os.path.exists(place):  # noqa: PTH110
-            continue
-        if os.path.samefile(place, item.output):  # noqa: PTH121
-            raise OutputError(f"{shown(item.output)}: expected another place than the {what}'s own")
+def _looked_at(items: Sequence[Item], ledger: Ledger) -> Stamps:
+    """What listings and many looks at a time tell; all outputs are needed, and the sources of known ones."""
+    stamps, known = Stamps(), ledger.manifest.done
+    stamps.look_at(
+        chain(
+            (item.output for item in items),
+            _sources(item for item in items if item.output_name in known),
+        ),
+        beside=_sources(items),
+    )
+    return stamps
+
+
+def _sources(items: Iterable[Item]) -> Iterator[str]:
+    return (place for item in items for place in (item.photo, item.mask) if place is not None)
 
 
 def _files(count: int) -> str:

@@ -11,16 +11,17 @@ shows in Ray's log only. What it had written already is written once more, with 
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moebius.batch.files import write_bytes
-from moebius.batch.item import Item, Options, Record
+from moebius.batch.files import absolute, write_bytes
+from moebius.batch.item import LISTS_OF_FILES, SINGLE_FILES, Item, Options, Record
+from moebius.batch.manifest import WORKER_DIED
+from moebius.batch.ray_pool import cluster, pool_size, processors_for
 from moebius.batch.work import fill_item
 from moebius.engines import open_engine
 from moebius.errors import DeviceError, MoebiusError
@@ -45,7 +46,8 @@ class _Setup:
     device: str
     dtype: str
     threads: int
-    processors: float
+    processors: float | None
+    """None: see `run_ray`."""
     gpus: float
 
     def open(self) -> Moebius:
@@ -72,7 +74,8 @@ def run_ray(
 ) -> Generator[Record, None, None]:
     """Fill all items on the cluster that RAY_ADDRESS or an earlier `ray.init` names, else on one of its own here.
 
-    Outputs that are there are replaced. The machines have this package and Ray, and see the same paths and URLs.
+    Outputs that are there are replaced. The machines have this package and Ray, and see the same paths and URLs;
+    relative paths are taken from this process's folder.
     Closing the generator ends the run; pictures under way may still appear.
 
     Args:
@@ -81,15 +84,18 @@ def run_ray(
         engine, device, dtype: see `open_engine`, in each actor. GPUs are used with device "cuda" only.
         threads: of ONNX Runtime in each actor. The last bits of pictures can depend on it; None takes this machine's
             processors, as the local engine does here, and so makes its bytes.
-        processors: that Ray counts an actor for. None takes half of `threads`: two actors share them, and one decodes
-            and encodes while the other's network computes.
+        processors: that Ray counts an actor for. None takes half of `threads`, but no more than the largest machine of
+            the cluster has: two actors share them, and one decodes and encodes while the other's network computes.
         gpus: that Ray counts an actor for, with device "cuda". 0.25 lets four actors share one GPU.
 
     Yields:
         Records of done and failed items, one for every item, in the order they come.
 
+    Logs a warning, and waits, if no machine of a cluster has room for a worker.
+
     Raises:
         DeviceError: Ray is not installed, or this machine has no room for a single worker.
+        InputError: a file that all masks share cannot be read.
         ValueError: workers are not 1 <= least <= most.
         MoebiusError: a disk is full, or actors cannot be started. The run can be gone on with later.
     """
@@ -98,11 +104,25 @@ def run_ray(
         raise ValueError(f"workers: expected 1 <= least <= most, or most 0, got {workers}")
     _need_ray()
     threads = threads or _processors()
-    processors = max(1.0, threads / 2) if processors is None else processors
     gpus = gpus if device.startswith("cuda") else 0.0
-    return _records(
-        items, options, _Setup(model_name, engine, device, dtype, threads, processors, gpus), workers
-    )
+    if Path(model_name).is_dir():
+        model_name = absolute(model_name)
+    setup = _Setup(model_name, engine, device, dtype, threads, processors, gpus)
+    return _records(items, _for_elsewhere(options), setup, workers)
+
+
+def _for_elsewhere(options: Options) -> Options:
+    """The options for processes in other folders."""
+    paths = {name: absolute(options.mask[name]) for name in SINGLE_FILES if options.mask.get(name)}
+    files = {
+        name: tuple(absolute(each) if isinstance(each, str) else each for each in options.mask[name])
+        for name in LISTS_OF_FILES
+        if name in options.mask
+    }
+    told = options.mask_told  # which goes with them: the files are looked at once, here
+    options = replace(options, mask={**options.mask, **paths, **files})
+    vars(options)["mask_told"] = told
+    return options
 
 
 def _records(
@@ -110,8 +130,10 @@ def _records(
 ) -> Generator[Record, None, None]:
     if not items:
         return
-    with _cluster() as alone:
-        size = _pool_size(workers, setup, alone)
+    with cluster(MOST_DEATHS) as machines:
+        processors = processors_for(machines, setup.threads, setup.processors)
+        setup = replace(setup, processors=processors)
+        size = pool_size(machines, workers, processors, setup.gpus)
         for row in _rows_of(_dataset(items, options, setup, size)):
             if row["record"]:
                 yield Record.from_dict(json.loads(row["record"]))
@@ -123,7 +145,9 @@ def _dataset(items: Sequence[Item], options: Options, setup: _Setup, size: tuple
     import ray
 
     # Items as JSON: no Arrow type holds every seed, and names need not be UTF-8.
-    rows = [{"number": number, "item": json.dumps(asdict(item))} for number, item in enumerate(items)]
+    rows = [
+        {"number": number, "item": json.dumps(asdict(_anywhere(item)))} for number, item in enumerate(items)
+    ]
     tasks = min(_MOST_TASKS, len(rows))
     deaths = ray.remote(_Deaths).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
     return ray.data.from_items(rows, override_num_blocks=tasks).map(
@@ -133,6 +157,12 @@ def _dataset(items: Sequence[Item], options: Options, setup: _Setup, size: tuple
         num_cpus=setup.processors,
         num_gpus=setup.gpus or None,
     )
+
+
+def _anywhere(item: Item) -> Item:
+    """The item for a process in another folder."""
+    mask = None if item.mask is None else absolute(item.mask)
+    return replace(item, photo=absolute(item.photo), output=absolute(item.output), mask=mask)
 
 
 def _rows_of(dataset: Dataset) -> Iterator[dict[str, Any]]:
@@ -165,10 +195,9 @@ class FillActor:
 
         if self._model is None:
             return {"record": "", "stops": self._fault}
-        fields = json.loads(row["item"])
-        item = Item(**{**fields, "boxes": tuple(fields["boxes"])})
+        item = Item.from_dict(json.loads(row["item"]))
         if ray.get(self._deaths.begin.remote(row["number"])) >= MOST_DEATHS:
-            record = _failed(item, "WorkerDied", f"{MOST_DEATHS} workers died while they worked on it")
+            record = _failed(item, WORKER_DIED, f"{MOST_DEATHS} workers died while they worked on it")
         else:
             try:
                 record = fill_item(self._model, item, self._options, _put)
@@ -202,88 +231,6 @@ def _failed(item: Item, kind: str, message: str) -> Record:
 def _put(item: Item, record: Record, data: bytes) -> None:
     """Write an output; again, if a row is given out again."""
     write_bytes(item.output, data, overwrite=True)
-
-
-def _pool_size(workers: tuple[int, int], setup: _Setup, alone: bool) -> tuple[int, int]:
-    """Actors, (least, most)."""
-    import ray
-
-    least, most = workers
-    there = ray.cluster_resources()
-    room = int(there.get("CPU", 0) / setup.processors)
-    if setup.gpus:
-        room = min(room, int(there.get("GPU", 0) / setup.gpus))
-    if alone and not room:
-        raise DeviceError(
-            f"expected room for a worker ({setup.processors:g} processors, {setup.gpus:g} GPUs), this machine has "
-            f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}"
-        )
-    return least, most or max(least, room)
-
-
-@contextmanager
-def _cluster() -> Iterator[bool]:
-    """A cluster while the block lasts, quiet; whether it is this machine alone."""
-    import ray
-
-    settings = {"enable_progress_bars": False, "max_consecutive_actor_init_deaths": MOST_DEATHS}
-    with _connection():
-        context = ray.data.DataContext.get_current()
-        before = {name: getattr(context, name) for name in settings if hasattr(context, name)}
-        try:
-            for name in before:
-                setattr(context, name, settings[name])
-            with _quiet(logging.getLogger("ray.data")):
-                yield len(ray.nodes()) == 1
-        finally:
-            for name, value in before.items():
-                setattr(context, name, value)
-
-
-@contextmanager
-def _connection() -> Iterator[None]:
-    """Connected to Ray while the block lasts; ends what was begun here."""
-    import ray
-    from ray._private import worker
-
-    if ray.is_initialized():
-        yield
-        return
-    # Ray tells of each death on standard output, where only this switch (of its debugger) reaches it.
-    before = vars(worker).get("_worker_logs_enabled", True)
-    vars(worker)["_worker_logs_enabled"] = False
-    try:
-        with _environment(RAY_USAGE_STATS_ENABLED="0", RAY_BACKEND_LOG_LEVEL="fatal"):
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        yield
-    finally:
-        ray.shutdown()
-        vars(worker)["_worker_logs_enabled"] = before
-
-
-@contextmanager
-def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """Nothing on the terminal; Ray's log file has it all."""
-    levels = {each: each.level for each in logger.handlers if isinstance(each, logging.StreamHandler)}
-    for handler in levels:
-        handler.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for handler, level in levels.items():
-            handler.setLevel(level)
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Environment variables for the processes that are started in the block, where they are not set already."""
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]
 
 
 def _need_ray() -> None:

@@ -6,18 +6,28 @@ Credentials and endpoints come from where these look for them (environment, conf
 
 from __future__ import annotations
 
+import logging
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from moebius.batch.files import make_folder
+from moebius.batch.files import Stamp, make_folder
 from moebius.errors import InputError, MoebiusError, OutputError
 from moebius.imaging import atomic_file
+
+log = logging.getLogger(__name__)
 
 _ARROW = ("s3", "gs", "gcs")
 """What pyarrow can do if fsspec's own package is missing."""
 _BUCKETS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"}
 """Where folders are only names."""
+_LISTED = _BUCKETS | {"file", "memory"}
+"""What lists all files of a folder with their sizes. Web servers do not."""
+_TAGS = ("ETag", "etag", "Content-MD5", "md5Hash")
+_TIMES = ("mtime", "LastModified", "last_modified", "updated", "Last-Modified")
+"""What storages call versions, and times of the last change."""
 
 
 def read_bytes(url: str) -> bytes:
@@ -64,16 +74,48 @@ def write_bytes(url: str, data: bytes) -> None:
         raise OutputError(f"{url}: cannot be written ({_reason(error)})") from error
 
 
-def file_size(url: str) -> int | None:
-    """Bytes of an object; None if it is not there, or the storage does not say."""
+def look(url: str) -> Stamp | None:
+    """Size, and version or time, of an object; None if it is not there.
+
+    Raises:
+        InputError: the storage does not say: it cannot be reached, or refuses to tell.
+    """
     try:
         files, path = _open(url)
-        size = files.size(path)
-        return None if size is None else int(size)
+        files.invalidate_cache()  # what a listing has left there may be old
+        return _stamp(files.info(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except MoebiusError:
         raise
-    except Exception:
+    except Exception as error:
+        raise InputError(f"{url}: cannot be looked at ({_reason(error)})") from error
+
+
+def look_in(url: str) -> dict[str, Stamp] | None:
+    """What `look` tells of all files in a folder, by their names, from one listing.
+
+    Returns:
+        None where a missing name would not mean a missing file: the storage has no listings, or refuses them.
+    """
+    files, path = _open(url)
+    if not _protocols(files) & _LISTED:
         return None
+    try:
+        files.invalidate_cache()
+        entries = files.ls(path, detail=True)
+    except FileNotFoundError:
+        return {}
+    except Exception as error:  # it may tell of single files nevertheless
+        log.debug("%s: cannot be listed (%s)", url, _reason(error))
+        return None
+    base = path.strip("/") + "/"
+    found = {entry["name"].strip("/"): _stamp(entry) for entry in entries}
+    return {
+        name.removeprefix(base): stamp
+        for name, stamp in found.items()
+        if stamp is not None and name.startswith(base)
+    }
 
 
 def list_files(url: str, *, recursive: bool = False) -> list[str]:
@@ -97,6 +139,30 @@ def list_files(url: str, *, recursive: bool = False) -> list[str]:
         raise InputError(f"{url}: no such folder")
     base = path.strip("/")
     return sorted(name.strip("/").removeprefix(base).strip("/") for name in found)
+
+
+def _stamp(info: dict[str, Any]) -> Stamp | None:
+    """From fsspec's description of an object, which each storage writes in its own way; None for folders."""
+    if info["type"] == "directory":
+        return None
+    size = None if info.get("size") is None else int(info["size"])
+    tag = next((info[name] for name in _TAGS if info.get(name)), None)
+    if tag is not None:
+        return Stamp(size, None, str(tag).strip('"'))
+    return Stamp(size, next((_nanoseconds(info[name]) for name in _TIMES if info.get(name)), None))
+
+
+def _nanoseconds(time: Any) -> int | None:
+    """From a datetime, a number of seconds or a text. Some listings tell more of a second than a look at one object
+    does, so that the fraction is left out where the time is not this machine's own."""
+    if isinstance(time, int | float):
+        return round(time * 1e9)
+    try:
+        if isinstance(time, str):
+            time = datetime.fromisoformat(time) if time[:1].isdigit() else parsedate_to_datetime(time)
+        return int(time.timestamp()) * 10**9
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return None
 
 
 def _open(url: str) -> tuple[Any, str]:

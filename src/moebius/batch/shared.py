@@ -31,27 +31,37 @@ class SharedFiles:
         self._last: Read | None = None
         self._guard = threading.Lock()
 
-    def read(self, place: str) -> Read:
+    def read(self, place: str, before: Stamp | None = None) -> Read:
         """A file as it is now.
+
+        Args:
+            before: as for the function `read`.
 
         Raises:
             InputError: it is not there, or cannot be read.
         """
         if PurePosixPath(place).suffix.lower() != ".json":
-            return read(place)
+            return read(place, before)
         with self._guard:
-            now, last = stamp(place), self._last
-            is_dated = now is not None and now.mtime_ns is not None
+            now, last = before or stamp(place), self._last
+            is_dated = now is not None and (now.mtime_ns is not None or now.tag is not None)
             if last is None or not is_dated or (last.place, last.stamp) != (place, now):
-                self._last = last = read(place)
+                self._last = last = read(place, now)
             return last
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedFiles, ()
 
 
-def read(place: str) -> Read:
-    """Raises InputError: it is not there, or cannot be read."""
-    before = stamp(place)
+def read(place: str, before: Stamp | None = None) -> Read:
+    """A file's bytes.
+
+    Args:
+        before: what was told of it before; else it is looked at now.
+
+    Raises:
+        InputError: it is not there, or cannot be read.
+    """
+    before = before or stamp(place)
     data = read_bytes(place)
     return Read(place, data, before, digest(data))

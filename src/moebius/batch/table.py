@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from moebius.batch.files import is_url, shown
 from moebius.errors import DeviceError, InputError
 from moebius.settings import MAX_SEED
 
+_SHOWN = 60
+"""Characters of a wrong value that a message shows; seeds have no more digits."""
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
 """What makes a file a table."""
 
@@ -36,7 +39,7 @@ class Row:
 
 def is_table(place: str) -> bool:
     """Whether a place is a table by its name."""
-    return not is_url(place) and Path(place).suffix.lower() in SUFFIXES and not Path(place).is_dir()
+    return not is_url(place) and Path(place).suffix.lower() in SUFFIXES and not os.path.isdir(place)  # noqa: PTH112
 
 
 def read_table(path: Path) -> Iterator[Row]:
@@ -75,7 +78,7 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 continue
             try:
                 values = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{place}: expected a JSON object ({error})") from error
             if not isinstance(values, dict):
                 raise InputError(f"{place}: expected a JSON object, got {type(values).__name__}")
@@ -125,9 +128,23 @@ def _row(values: Mapping[str, Any], place: str) -> Row:
 def _text(value: Any, place: str) -> str:
     if value is None:
         return ""
-    if not isinstance(value, str) or "\0" in value:
-        raise InputError(f"{place}: expected text, got {value!r}")
+    if not isinstance(value, str) or "\0" in value or not _is_name(value):
+        raise InputError(f"{place}: expected text, got {_short(value)}")
     return value
+
+
+def _is_name(text: str) -> bool:
+    """Whether a file can be called so: halves of surrogate pairs, which JSON can have, are in no name."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _seed(value: Any, place: str) -> int | None:
@@ -135,11 +152,11 @@ def _seed(value: Any, place: str) -> int | None:
         return None
     number = -1
     if not isinstance(value, bool) and (
-        isinstance(value, int) or (isinstance(value, str) and value.isdecimal())
+        isinstance(value, int) or (isinstance(value, str) and value.isdecimal() and len(value) <= _SHOWN)
     ):
         number = int(value)
     if not 0 <= number <= MAX_SEED:
-        raise InputError(f"{place}, seed: expected a whole number from 0 to {MAX_SEED}, got {value!r}")
+        raise InputError(f"{place}, seed: expected a whole number from 0 to {MAX_SEED}, got {_short(value)}")
     return number
 
 
@@ -147,10 +164,16 @@ def _boxes(value: Any, place: str) -> tuple[str, ...]:
     """A text, a list of four numbers, or a list of either, as texts "x,y,w,h"."""
     if value is None:
         return ()
-    if isinstance(value, str):
+    if isinstance(value, str) and _is_name(value):
         return tuple(each.strip() for each in value.split(";") if each.strip())
-    if isinstance(value, list):
-        if len(value) == 4 and all(isinstance(each, int | float) for each in value):
-            return (",".join(str(each) for each in value),)
+    if _is_box(value):
+        return (",".join(str(each) for each in value),)
+    if isinstance(value, list) and all(isinstance(each, str) or _is_box(each) for each in value):
         return tuple(box for each in value for box in _boxes(each, place))
-    raise InputError(f"{place}, box: expected x,y,w,h, got {value!r}")
+    raise InputError(f"{place}, box: expected x,y,w,h, got {_short(value)}")
+
+
+def _is_box(value: Any) -> bool:
+    return (
+        isinstance(value, list) and len(value) == 4 and all(isinstance(each, int | float) for each in value)
+    )

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import errno
-import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -18,6 +15,7 @@ from moebius.batch.item import Item, Options, Record, Source, asked_of
 from moebius.batch.picture import Picture, make_picture, open_photo
 from moebius.batch.shared import Read, read
 from moebius.errors import MoebiusError
+from moebius.pipeline.warned import warned
 
 if TYPE_CHECKING:
     from moebius.imaging import Photo
@@ -52,21 +50,15 @@ def fill_item(
         Stopped: see `stopping`.
     """
     began = time.perf_counter()
-    record = Record(
-        item.name,
-        item.output_name,
-        "failed",
-        key=item.key,
-        replaced=item.replaces,
-        asked=asked_of(item, options),
-    )
-    with _warnings() as warnings:
+    record = Record(item.name, item.output_name, "failed", key=item.key, replaced=item.replaces)
+    with warned() as warnings:
         try:
-            source = read(item.photo)
+            record = replace(record, asked=asked_of(item, options))
+            source = read(item.photo, item.photo_stamp)
             record = replace(record, photo=_source(source))
             mask_data = None
             if item.mask is not None:
-                mask = options.shared.read(item.mask)
+                mask = options.shared.read(item.mask, item.mask_stamp)
                 record, mask_data = replace(record, mask=_source(mask)), mask.data
             opened = open_photo(source.data, PurePosixPath(item.output).suffix)
             photo, hole = hole_of(opened.photo, source.data, mask_data, item, options)
@@ -102,8 +94,8 @@ def fill_item(
 
 
 def _source(file: Read) -> Source:
-    mtime_ns = file.stamp.mtime_ns if file.stamp else None
-    return Source(file.place, len(file.data), mtime_ns, file.sha256)
+    mtime_ns, tag = (file.stamp.mtime_ns, file.stamp.tag) if file.stamp else (None, None)
+    return Source(file.place, len(file.data), mtime_ns, file.sha256, tag)
 
 
 def _fill(
@@ -155,27 +147,3 @@ def _stops(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
-
-
-@contextmanager
-def _warnings() -> Iterator[list[str]]:
-    """The package's warnings from this thread, each once."""
-    handler = _Listener()
-    logger = logging.getLogger("moebius")
-    logger.addHandler(handler)
-    try:
-        yield handler.lines
-    finally:
-        logger.removeHandler(handler)
-
-
-class _Listener(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.lines: list[str] = []
-        self._thread = threading.get_ident()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        line = " ".join(record.getMessage().split())
-        if record.thread == self._thread and line not in self.lines:
-            self.lines.append(line)

@@ -117,7 +117,7 @@ def batch(places: tuple[str, ...], **options: Any) -> None:
 
     PHOTOS is a folder, or a table: CSV with a header, JSON lines, or Parquet. MASKS is a folder of masks with the
     photos' names, or one for all: images or annotations. Instead, or with it, the options say what is filled.
-    OUT/manifest.jsonl has a line for every photo. Several processes may share OUT.
+    OUT/manifest.jsonl has a line for every photo. Several processes may share OUT, but not with --engine ray.
 
     Leaves with exit code 1 if photos failed, and with 130 if it was stopped.
     """
@@ -165,10 +165,20 @@ def _common(request: Request, options: dict[str, Any]) -> Options:
         raise InputError("masks: expected MASKS, --mask-suffix, --box or another source, got none")
     sources, allow_large = take_sources("" if own else None, options, grow=options["grow"])
     shared = {each.name: getattr(sources, each.name) for each in fields(sources)}
-    shared["files"] = sources.files[1:] if own else sources.files
+    shared["files"] = tuple(_read(each) for each in (sources.files[1:] if own else sources.files))
+    shared["keep"] = tuple(_read(each) for each in sources.keep)
     for name in ("invert", "fit", "grow"):  # settings say them
         del shared[name]
-    return Options(settings, options["quality"], shared, allow_large, options["rows"])
+    common = Options(settings, options["quality"], shared, allow_large, options["rows"])
+    _ = common.mask_told  # what cannot be read is told before anything is loaded
+    return common
+
+
+def _read(source: str | bytes) -> bytes:
+    """A mask file that all photos share: it is read once, so that a change meanwhile cannot divide the batch."""
+    from moebius.batch.files import read_bytes
+
+    return source if isinstance(source, bytes) else read_bytes(source)
 
 
 def _state_folder(out: str) -> Path:
@@ -230,15 +240,11 @@ def _open(options: dict[str, Any]) -> Moebius:
     from moebius.cli.progress import transfer_bar
     from moebius.pipeline import Moebius
 
-    engine = "auto" if options["engine"] == "ray" else options["engine"]
+    chosen = {name: options[name] for name in ("engine", "device", "dtype")}
+    if options["engine"] == "ray":  # the workers compute: this machine need not have their device
+        chosen = {"engine": "auto", "device": "cpu", "dtype": "auto"}
     with transfer_bar() as progress:
-        return Moebius.from_pretrained(
-            options["model_name"],
-            engine=engine,
-            device=options["device"],
-            dtype=options["dtype"],
-            progress=progress,
-        )
+        return Moebius.from_pretrained(options["model_name"], progress=progress, **chosen)
 
 
 def _run(found: Found, state: Path, common: Options, request: Request, options: dict[str, Any]) -> None:

@@ -128,7 +128,11 @@ def preview(
         max_side=max_side,
     )  # fmt: skip
     _save(sheet, output, overwrite)
-    report |= {"grown": int(grown.sum()), "feather": feather, "regions": [_region(each, refined) for each in regions]}
+    report |= {
+        "grown": int(grown.sum()),
+        "feather": feather,
+        "regions": [_region(each, refined) for each in regions],
+    }
     _tell({"output": output, **report}, as_json, f"{output}: {_summary(report)}, {caption[-1]}")
 
 

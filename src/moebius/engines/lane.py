@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +45,8 @@ class _Call:
 
 
 class Lane:
-    """An engine (see `Engine`) that may be called from any thread.
+    """An engine (see `Engine`) that may be called from any thread. A context manager; else its threads end when nothing
+    refers to it any more.
 
     Args:
         engine: what does the work, in threads of the lane's own.
@@ -62,22 +64,31 @@ class Lane:
         self.name, self.device, self.dtype = engine.name, engine.device, engine.dtype
         self.calls = engine.calls
         self.rows = engine.rows if rows is None else rows
-        self.busy = 0.0
-        """Seconds in which the engine was computing, with one call or several."""
-        self.calls_made = self.rows_made = 0
-        """Network calls, and rows in them without those that only fill up."""
         self._engine = engine
-        self._fill_up = self.rows > engine.rows
-        self._waiting: deque[_Call] = deque()
-        self._changed = threading.Condition()
-        self._closed = False
-        self._running, self._since = 0, 0.0
+        self._work = _Work(engine, self.rows)
+        # The threads hold what they work on, and not the lane: so it can be given up.
         self._threads = [
-            threading.Thread(target=self._serve, name=f"moebius lane {number}", daemon=True)
+            threading.Thread(target=self._work.serve, name=f"moebius lane {number}", daemon=True)
             for number in range(engine.calls)
         ]
         for thread in self._threads:
             thread.start()
+        weakref.finalize(self, self._work.close).atexit = False
+
+    @property
+    def busy(self) -> float:
+        """Seconds in which the engine was computing, with one call or several."""
+        return self._work.busy
+
+    @property
+    def calls_made(self) -> int:
+        """Network calls."""
+        return self._work.calls_made
+
+    @property
+    def rows_made(self) -> int:
+        """Rows in them, without those that only fill up."""
+        return self._work.rows_made
 
     def __enter__(self) -> Self:
         return self
@@ -89,9 +100,7 @@ class Lane:
 
     def close(self) -> None:
         """Answer what is waiting, and end the lane's threads. Later calls raise `MoebiusError`."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._work.close()
         for thread in self._threads:
             thread.join()
 
@@ -105,48 +114,68 @@ class Lane:
         return self._engine.join(parts)
 
     def encode(self, image: FloatArray) -> Array:
-        return self._ask(("encode", image.shape[1:]), image)
+        return self._work.ask(("encode", image.shape[1:]), image)
 
     def predict(self, noisy: Array, timestep: int, mask: Array, condition: Array, guidance: float) -> Array:
         kind = ("predict", tuple(noisy.shape[1:]), timestep, guidance)
-        return self._ask(kind, noisy, mask, condition)
+        return self._work.ask(kind, noisy, mask, condition)
 
     def decode(self, latents: Array) -> FloatArray:
-        pixels: FloatArray = self._ask(("decode", tuple(latents.shape[1:])), latents)
+        pixels: FloatArray = self._work.ask(("decode", tuple(latents.shape[1:])), latents)
         return pixels
 
-    def _ask(self, kind: Hashable, *arrays: Array) -> Any:
+
+class _Work:
+    """What waits for the engine, and doing it: all that a lane's threads have to know."""
+
+    def __init__(self, engine: Engine, rows: int):
+        self.busy = 0.0
+        self.calls_made = self.rows_made = 0
+        self.waiting: deque[_Call] = deque()
+        self._engine, self._rows = engine, rows
+        self._fill_up = rows > engine.rows
+        self._changed = threading.Condition()
+        self._closed = False
+        self._running, self._since = 0, 0.0
+
+    def close(self) -> None:
+        """No more calls; those that wait are answered."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def ask(self, kind: Hashable, *arrays: Array) -> Any:
         call = _Call(kind, arrays)
         with self._changed:
             if self._closed:
                 raise MoebiusError("the lane to the engine is closed: expected calls before that only")
-            self._waiting.append(call)
+            self.waiting.append(call)
             self._changed.notify()
         call.finished.wait()
         if call.error is not None:
             raise call.error
         return call.answer
 
-    def _serve(self) -> None:
+    def serve(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._closed:
+                while not self.waiting and not self._closed:
                     self._changed.wait()
-                if not self._waiting:
+                if not self.waiting:
                     return
                 group = self._take()
             self._answer(group)
 
     def _take(self) -> list[_Call]:
         """The call that came first, and those like it that fit in beside it, in the order they came."""
-        first = self._waiting[0]
+        first = self.waiting[0]
         group, rows = [first], first.rows
-        for call in list(self._waiting)[1:]:
-            if call.kind == first.kind and rows + call.rows <= self.rows:
+        for call in list(self.waiting)[1:]:
+            if call.kind == first.kind and rows + call.rows <= self._rows:
                 group.append(call)
                 rows += call.rows
         for call in group:
-            self._waiting.remove(call)
+            self.waiting.remove(call)
         return group
 
     def _answer(self, group: list[_Call]) -> None:
@@ -167,14 +196,14 @@ class Lane:
         inputs = [self._joined(parts) for parts in zip(*(call.arrays for call in group), strict=True)]
         total = len(inputs[0])
         outputs = []
-        for start in range(0, total, self.rows):
-            rows = [self._filled_up(each[start : start + self.rows]) for each in inputs]
-            with self._counted(min(self.rows, total - start)):
+        for start in range(0, total, self._rows):
+            rows = [self._filled_up(each[start : start + self._rows]) for each in inputs]
+            with self._counted(min(self._rows, total - start)):
                 if name == "predict":
                     output = self._engine.predict(rows[0], timestep, rows[1], rows[2], guidance)
                 else:
                     output = getattr(self._engine, name)(rows[0])
-            outputs.append(output[: min(self.rows, total - start)])
+            outputs.append(output[: min(self._rows, total - start)])
         answer = self._joined(outputs)
         start = 0
         for call in group:
@@ -204,7 +233,7 @@ class Lane:
         return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else self._engine.join(parts)
 
     def _filled_up(self, rows: Array) -> Array:
-        missing = self.rows - len(rows)
+        missing = self._rows - len(rows)
         return self._joined([rows, *[rows[:1]] * missing]) if self._fill_up and missing else rows
 
 

@@ -29,6 +29,8 @@ from moebius.imaging.exif import turn_upright
 from moebius.imaging.mask_shapes import MAX_COORDINATE, Point, fill_box, fill_circle, fill_polygon
 
 _TURNED = (5, 6, 7, 8)
+_NUMBER_BITS = 60
+"""A longer run is no photo's; and numbers that never end would take a time that grows with their square."""
 _LISTED = 8
 """Names that a message lists at most."""
 
@@ -86,7 +88,7 @@ def decode_counts(text: str) -> list[int]:
     bit 16 of the last group is the sign. From the fourth number on, the difference to the number two before is stored.
 
     Raises:
-        ValueError: a character outside the alphabet, or the string ends within a number.
+        ValueError: a character outside the alphabet, a number of more than 60 bits, or the string ends within one.
     """
     counts: list[int] = []
     value = shift = 0
@@ -96,6 +98,8 @@ def decode_counts(text: str) -> list[int]:
             raise ValueError(f"run lengths hold the character {character!r}")
         value |= (group & 31) << shift
         shift += 5
+        if shift > _NUMBER_BITS:
+            raise ValueError(f"run lengths hold a number of more than {_NUMBER_BITS} bits")
         if group & 32:
             continue
         if group & 16:

@@ -30,6 +30,7 @@ FORMATS = (
 HEIC comes besides, by pillow-heif."""
 
 
+_BIG_TIFF = (b"II\x2b\0", b"MM\0\x2b")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 
 
@@ -55,6 +56,8 @@ class ImageSource:
         """The encoded bytes, seekable; None for a Pillow image."""
         self.layout: OddLayout | None = None
         """What an opened TIFF really is, if `stream` has become one that shows it as something else."""
+        self.is_big_tiff = False
+        """Whether an opened file is a TIFF of 8-byte offsets, of which `tiff_layouts` knows nothing."""
         self.orientation = 1
         """EXIF orientation of such a TIFF that Pillow is not shown; 1 to 8."""
 
@@ -132,6 +135,7 @@ class ImageSource:
             raise self._error(f"{self.label}: expected an image, got 0 bytes")
         if _is_heic(prefix):
             return self._open_heic(stream)
+        self.is_big_tiff = prefix[:4] in _BIG_TIFF
         Image.init()
         for name in FORMATS:
             factory, accept = Image.OPEN.get(name, (None, None))
@@ -144,7 +148,10 @@ class ImageSource:
                 odd = self._odd_tiff(factory) if name == "TIFF" else None
                 if odd is not None:
                     return odd
-                raise self._error(f"{self.label}: damaged or truncated {name} ({reason(error)})") from error
+                what = f"damaged or truncated {name} ({reason(error)})"
+                if self.is_big_tiff:
+                    what += "; or 16-bit Lab or grey with alpha, which are read from a TIFF but not from a BigTIFF"
+                raise self._error(f"{self.label}: {what}") from error
         known = ", ".join([name for name in FORMATS if name in Image.OPEN] + ["HEIC"])
         raise self._error(f"{self.label}: not an image that is known here ({known})")
 

@@ -52,7 +52,7 @@ def read_deep(source: ImageSource, image: Image.Image) -> NDArray[np.uint16] | N
     """
     if image.format == "HEIF":
         return _read_heif(source, image)
-    if getattr(image, "tag_v2", {}).get(_PLANAR) == _SEPARATE:
+    if getattr(image, "tag_v2", {}).get(_PLANAR) == _SEPARATE and not source.is_big_tiff:
         return _read_planes(source, image)
     raw_modes = _raw_modes(image)
     if raw_modes == [_GREY_ALPHA] and image.format == "PNG":
@@ -94,8 +94,10 @@ def _read_heif(source: ImageSource, image: Image.Image) -> NDArray[np.uint16] | 
     image.load()
     if samples.dtype != np.uint16:
         return None
-    samples = samples | samples >> bits  # pillow-heif only shifts them up; the low bits repeat the top ones
-    return samples.reshape(*samples.shape[:2], -1)
+    full: NDArray[np.uint16] = (
+        samples | samples >> bits
+    )  # pillow-heif only shifts: the low bits repeat the top ones
+    return full.reshape(*full.shape[:2], -1)
 
 
 def _raw_modes(image: Image.Image) -> list[str]:

@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 HEADER = b"Exif\0\0"
 ORIENTATION, EXIF_DIRECTORY = 0x0112, 0x8769
-_SIDEWAYS = (5, 6, 7, 8)
+SIDEWAYS = (5, 6, 7, 8)
+"""Orientations of which the turn exchanges width and height."""
 _SWAPPED = ((0x0100, 0x0101), (0x011A, 0x011B), (0xA002, 0xA003))
 """Pairs of tags that a quarter turn exchanges: ImageWidth/Length, X/YResolution, PixelX/YDimension."""
 _THUMBNAIL = ((0x0201, 0x0202), (0x0111, 0x0117))
@@ -57,7 +58,7 @@ def upright_xmp(xmp: bytes) -> bytes:
 
 def turn_upright(pixels: AnyArray, orientation: int) -> AnyArray:
     """Turn and mirror (H, W, ...) as EXIF orientation 1 to 8 asks. A view where possible."""
-    if orientation in _SIDEWAYS:
+    if orientation in SIDEWAYS:
         pixels = pixels.swapaxes(0, 1)
     rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
     columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
@@ -66,7 +67,7 @@ def turn_upright(pixels: AnyArray, orientation: int) -> AnyArray:
 
 def turn_dpi(dpi: tuple[float, float], orientation: int) -> tuple[float, float]:
     """Horizontal and vertical resolution after the turn."""
-    return (dpi[1], dpi[0]) if orientation in _SIDEWAYS else dpi
+    return (dpi[1], dpi[0]) if orientation in SIDEWAYS else dpi
 
 
 class Directory:
@@ -123,7 +124,7 @@ def _edit(exif: bytes) -> tuple[bytes, int]:
         orientation = 1
     if main.value(ORIENTATION) is not None:
         main.set_value(ORIENTATION, 1)
-    if orientation in _SIDEWAYS:
+    if orientation in SIDEWAYS:
         _exchange(main)
         details = main.value(EXIF_DIRECTORY)
         if details is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -133,10 +134,17 @@ def _encoded(frame: AnyArray, box: Box, format: str, options: Mapping[str, Any])
 
 def _frame_control(box: Box, duration: float) -> bytes:
     """An fcTL chunk behind its sequence number: it stays, and replaces what was there."""
-    milliseconds, parts = round(duration), 1000
-    if milliseconds > _MAX_DELAY:
-        milliseconds, parts = min(round(duration / 1000), _MAX_DELAY), 1
-    return struct.pack(">IIIIHHBB", box.width, box.height, box.left, box.top, milliseconds, parts, 0, 0)
+    delay = _delay(duration)
+    return struct.pack(
+        ">IIIIHHBB", box.width, box.height, box.left, box.top, delay.numerator, delay.denominator, 0, 0
+    )
+
+
+def _delay(duration: float) -> Fraction:
+    """Milliseconds as seconds in the form that APNG has for them: exactly, if they came from there."""
+    seconds = min(duration / 1000, float(_MAX_DELAY))
+    parts = _MAX_DELAY if seconds <= 1 else int(_MAX_DELAY / seconds + 1e-6)
+    return Fraction(seconds).limit_denominator(parts)
 
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

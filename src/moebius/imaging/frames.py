@@ -15,22 +15,26 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from PIL import Image
 
 from moebius.errors import MoebiusError, OutputError, PhotoError
 from moebius.imaging.atomic import atomic_file
 from moebius.imaging.changes import Stored, Written
 from moebius.imaging.decode import ImageSource, Readable, reason
+from moebius.imaging.exif import SIDEWAYS, turn_upright
 from moebius.imaging.frame_files import write_apng, write_webp_frames
 from moebius.imaging.frame_headers import DISPOSE_TO_BACKGROUND, MAX_FRAMES, READERS
 from moebius.imaging.gif_palette import as_palette
+from moebius.imaging.metadata import Metadata, read_headers
 from moebius.imaging.photo import Photo
 from moebius.imaging.reader import read_photo
+from moebius.imaging.save_options import OPTIONS
 from moebius.settings import MAX_PIXELS
 
 MAX_ANIMATION_PIXELS = 2 * MAX_PIXELS
@@ -65,8 +69,9 @@ class Animation:
 class _Frames:
     """The frames of a file, decoded one at a time, each time anew."""
 
-    def __init__(self, data: bytes | Path, mode: str | None):
+    def __init__(self, data: bytes | Path, mode: str | None, metadata: Metadata, orientation: int):
         self._data, self._mode = data, mode
+        self._metadata, self._orientation = metadata, orientation
 
     def __iter__(self) -> Iterator[Photo]:
         with ImageSource(self._data, noun="animation", error=PhotoError, max_pixels=MAX_PIXELS) as source:
@@ -80,11 +85,8 @@ class _Frames:
                         return
                     image.load()
                     mode = mode or ("RGBA" if _may_be_transparent(image) else "RGB")
-                    frame = image.convert(mode)
-                frame.info = {
-                    key: image.info[key] for key in ("icc_profile", "exif", "xmp") if key in image.info
-                }
-                yield read_photo(frame)
+                    samples = turn_upright(np.asarray(image.convert(mode)), self._orientation)
+                yield replace(read_photo(samples), metadata=self._metadata)
 
 
 def is_animated(source: Readable) -> bool:
@@ -123,7 +125,7 @@ def read_frames(source: str | Path | bytes | BinaryIO) -> Animation:
         source: a path, which must stay as it is while the frames are read, the file's bytes, or an open binary file.
 
     Returns:
-        Frames in RGB, with alpha where the file has transparency.
+        Frames in RGB, upright, with alpha where the file has transparency.
 
     Raises:
         PhotoError: see `read_photo`; a file of one frame, or of more than `MAX_FRAMES` or `MAX_ANIMATION_PIXELS`;
@@ -142,6 +144,8 @@ def read_frames(source: str | Path | bytes | BinaryIO) -> Animation:
             raise PhotoError(f"{label}: expected 8 bits a sample in an animation, got {data[24]}")
         with opened.decoding(image):
             shown = READERS[name](data)
+            metadata, orientation = read_headers(image, opened.stream)
+    metadata = replace(metadata, lossless=shown.lossless)
     count = len(shown.durations)
     if not 1 < count <= MAX_FRAMES:
         raise PhotoError(f"{label}: expected 2 to {MAX_FRAMES:,} frames, got {_at_most(count)}")
@@ -149,7 +153,8 @@ def read_frames(source: str | Path | bytes | BinaryIO) -> Animation:
         limit = f"{MAX_ANIMATION_PIXELS:,} pixels in all frames"
         raise PhotoError(f"{label}: expected up to {limit}, got {count} of {size[0]} x {size[1]}")
     kept = Path(source) if isinstance(source, str | os.PathLike) else data
-    frames = _Frames(kept, shown.mode)
+    frames = _Frames(kept, shown.mode, metadata, orientation)
+    size = size[::-1] if orientation in SIDEWAYS else size
     return Animation(
         frames, shown.durations, shown.loop, size, name, shown.lossless, shown.default_image, frames
     )
@@ -194,15 +199,12 @@ def _write(animation: Animation, file: BinaryIO, quality: int | None) -> Written
     if first is None:
         raise OutputError(f"expected {len(animation)} frames, got 0")
     frames = chain([first], frames)
-    known = {"icc_profile": first.metadata.icc, "exif": first.metadata.exif, "xmp": first.metadata.xmp}
-    options: dict[str, Any] = {key: value for key, value in known.items() if value}
     lossless = animation.lossless and (quality is None or animation.format != "WEBP")
     loop = 1 if animation.loop is None else animation.loop
     try:
         if animation.format == "GIF":
             _write_gif(animation, frames, file, warnings)
         elif animation.format == "PNG":
-            options.pop("xmp", None)
             samples = (frame.samples() for frame in frames)
             write_apng(
                 samples,
@@ -210,13 +212,13 @@ def _write(animation: Animation, file: BinaryIO, quality: int | None) -> Written
                 animation.durations,
                 loop,
                 default_image=animation.default_image,
-                options=options,
+                options=OPTIONS["PNG"](first, None),
             )
         else:
-            best = _LOSSY_QUALITY if quality is None else quality
-            options |= {"lossless": True, "exact": True} if lossless else {"quality": best}
             samples = (frame.samples() for frame in frames)
-            write_webp_frames(samples, file, animation.durations, loop, options=options)
+            write_webp_frames(
+                samples, file, animation.durations, loop, options=_webp_options(first, lossless, quality)
+            )
     except MoebiusError:
         raise
     except Exception as error:
@@ -229,6 +231,12 @@ def _write(animation: Animation, file: BinaryIO, quality: int | None) -> Written
     return Written(
         animation.format, file.seek(0, os.SEEK_END), stored, warnings=tuple(dict.fromkeys(warnings))
     )
+
+
+def _webp_options(first: Photo, lossless: bool, quality: int | None) -> dict[str, Any]:
+    known = {"icc_profile": first.metadata.icc, "exif": first.metadata.exif, "xmp": first.metadata.xmp}
+    coding = {"lossless": True, "exact": True} if lossless else {"quality": quality or _LOSSY_QUALITY}
+    return {key: value for key, value in known.items() if value} | coding
 
 
 def _write_gif(animation: Animation, frames: Iterator[Photo], file: BinaryIO, warnings: list[str]) -> None:
@@ -254,7 +262,7 @@ def _checked(animation: Animation, raised: list[Exception]) -> Iterator[Photo]:
         ):
             width, height = animation.size
             raise OutputError(
-                f"expected {len(animation)} alike of {width} x {height}, 8-bit RGB, got {frame!r}"
+                f"expected {len(animation)} frames alike, {width} x {height} in 8-bit RGB, got {frame!r}"
             )
         yield frame
     if count != len(animation):

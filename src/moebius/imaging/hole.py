@@ -25,7 +25,9 @@ class Hole:
 
     def __post_init__(self) -> None:
         for each in (self.mask, self.kept):
-            if each is not None and (each.shape != self.mask.shape or each.ndim != 2 or each.dtype != np.bool_):
+            if each is not None and (
+                each.shape != self.mask.shape or each.ndim != 2 or each.dtype != np.bool_
+            ):
                 raise ValueError(f"expected bool masks {self.mask.shape}, got {each.dtype} {each.shape}")
 
     def without_kept(self, mask: Mask) -> Mask:

@@ -6,7 +6,8 @@ other blocks are taken from the file that the photo came from, and are the same 
 
 A block is touched when a pixel of its own area has changed: of 8 x 8 pixels for luma, of up to 16 x 16 for chroma.
 Decoders blend chroma with its neighbours, so pixels outside touched blocks decode to the same values but for a rim of
-one chroma sample around them.
+one chroma sample around them. A photo that EXIF turned is stored upright: its coefficients are turned exactly, but a
+decoder rounds them in another order, so that pixels anywhere may come out up to three levels off.
 
 `jpeg_coefficients` reads and writes the coefficients, in memory. Work in Python grows with what has changed; the rest
 costs a decoding and a comparison (to see what has changed) and copies of coefficients.

@@ -18,6 +18,7 @@ from moebius.imaging.distance import squared_distances
 from moebius.imaging.exif import turn_upright
 from moebius.imaging.metadata import collect_metadata
 from moebius.imaging.resample import resize_mask
+from moebius.imaging.tiff_layouts import grey_and_alpha
 from moebius.settings import MAX_PIXELS
 
 log = logging.getLogger(__name__)
@@ -146,6 +147,12 @@ def _from_image(source: Readable) -> Mask:
         with opened.decoding(image):
             image.load()
             _, orientation = collect_metadata(image, None)
+            if opened.layout in ("LA", "LA differences"):
+                orientation = opened.orientation
+                wide = np.asarray(image).astype(np.uint16)
+                image = Image.fromarray((grey_and_alpha(wide, opened.layout) >> 8).astype(np.uint8))
+            elif "LAB" in (image.mode, opened.layout):
+                image = image.getchannel(0)  # lightness
             return np.ascontiguousarray(turn_upright(_white(image), orientation))
 
 

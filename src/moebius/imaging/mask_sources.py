@@ -28,7 +28,7 @@ from moebius.imaging.mask_pixels import (
     parse_colour,
 )
 from moebius.imaging.mask_shapes import draw_shapes
-from moebius.imaging.metadata import collect_metadata
+from moebius.imaging.metadata import read_headers
 from moebius.imaging.photo import Photo
 from moebius.imaging.reader import read_photo
 from moebius.settings import MAX_PIXELS
@@ -170,14 +170,22 @@ class MaskSources:
         return photo, hole
 
     def mask_of(
-        self, photo: Photo, name: str | None = None, orientation: int = 1, cache: AnnotationCache | None = None
+        self,
+        photo: Photo,
+        name: str | None = None,
+        orientation: int = 1,
+        cache: AnnotationCache | None = None,
     ) -> tuple[Photo, Mask]:
         """`hole_of`, of which only the mask (H, W): it does not know what its growth may not reach."""
         photo, hole = self.hole_of(photo, name, orientation, cache)
         return photo, hole.mask
 
     def hole_of(
-        self, photo: Photo, name: str | None = None, orientation: int = 1, cache: AnnotationCache | None = None
+        self,
+        photo: Photo,
+        name: str | None = None,
+        orientation: int = 1,
+        cache: AnnotationCache | None = None,
     ) -> tuple[Photo, Hole]:
         """The photo as it is to be filled, and what is filled of it, not grown yet.
 
@@ -268,7 +276,7 @@ def _same_size(path: str, photo: Photo) -> Photo:
 
 
 def stored_orientation(source: Readable) -> int:
-    """EXIF orientation, 1 to 8, that a photo is stored with. Only its header is read.
+    """EXIF orientation, 1 to 8, that a photo is stored with. Nothing is decoded.
 
     Raises:
         PhotoError: it cannot be read.
@@ -276,4 +284,5 @@ def stored_orientation(source: Readable) -> int:
     with ImageSource(source, noun="photo", error=PhotoError, max_pixels=MAX_PIXELS) as opened:
         image = opened.open()
         with opened.decoding(image):
-            return collect_metadata(image, opened.stream)[1]
+            _, orientation = read_headers(image, opened.stream)
+        return opened.orientation if opened.layout else orientation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import struct
@@ -9,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from PIL import Image, JpegImagePlugin, TiffImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from moebius.imaging.exif import turn_dpi, upright_exif, upright_xmp
+from moebius.imaging.exif import ORIENTATION, turn_dpi, upright_exif, upright_xmp
+from moebius.imaging.png16 import without_pixels
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +102,22 @@ def collect_metadata(image: Image.Image, stream: BinaryIO | None) -> tuple[Metad
         tiff_compression=info.get("compression") if name == "TIFF" else None,
         source=_source(name, stream, orientation),
     )
+    return metadata, orientation
+
+
+def read_headers(image: Image.Image, stream: BinaryIO | None) -> tuple[Metadata, int]:
+    """`collect_metadata` of an image that is opened and not decoded, which it need not be for this.
+
+    The orientation is the one that is stored, also of a TIFF. What only the pixels' coding tells (JPEG tables, whether
+    a WebP is lossy) is left at its default or at what the header tells, and the file's bytes are not kept.
+    """
+    if image.format == "PNG" and stream is not None:
+        stream.seek(0)
+        image = PngImagePlugin.PngImageFile(io.BytesIO(without_pixels(stream.read())))
+    metadata, orientation = collect_metadata(image, None)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        stored = image.tag_v2.get(ORIENTATION)
+        orientation = stored if isinstance(stored, int) and 1 <= stored <= 8 else 1
     return metadata, orientation
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LAYOUT = {1: (0, "L"), 2: (4, "LA"), 3: (2, "RGB"), 4: (6, "RGBA")}
 """Samples a pixel -> PNG colour type, and Pillow's 8-bit mode of that kind."""
+_ABOUT_THE_PHOTO = (b"cHRM", b"gAMA", b"iCCP", b"sRGB", b"eXIf", b"pHYs", b"tEXt", b"zTXt", b"iTXt")
 _ROWS = 64
 _SUB, _UP, _PAETH = 1, 2, 4
 
@@ -55,6 +56,25 @@ def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         (length,) = struct.unpack_from(">I", png, at)
         yield png[at + 4 : at + 8], png[at + 8 : at + 8 + length]
         at += 12 + length
+
+
+def without_pixels(png: bytes) -> bytes:
+    """A PNG of one pixel that tells of itself what a whole file tells, wherever in it that stands.
+
+    Raises:
+        struct.error: the file ends within a chunk's length.
+    """
+    small = io.BytesIO()
+    small.write(SIGNATURE)
+    write_chunk(small, b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
+    for name, data in chunks(png):
+        if name in _ABOUT_THE_PHOTO:
+            write_chunk(small, name, data)
+        if name == b"IEND":
+            break
+    write_chunk(small, b"IDAT", zlib.compress(bytes(2)))
+    write_chunk(small, b"IEND", b"")
+    return small.getvalue()
 
 
 def write_chunk(file: BinaryIO, name: bytes, data: bytes) -> None:

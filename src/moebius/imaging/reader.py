@@ -120,6 +120,11 @@ def _grey_samples(source: ImageSource, image: Image.Image) -> NDArray[np.uint16]
 def _deep_samples(source: ImageSource, image: Image.Image) -> NDArray[np.uint16]:
     """16-bit samples (H, W, C), alpha last, of a colour image that is opened but not loaded."""
     samples = read_deep(source, image)
+    if samples is None and source.is_big_tiff:
+        raise PhotoError(
+            f"{source.label}: expected 16-bit samples of a BigTIFF to lie pixel by pixel, got separate planes or "
+            "premultiplied alpha"
+        )
     if samples is None:
         raise PhotoError(
             f"{source.label}: more than 8 bits in a layout that would lose some of them; "

@@ -38,7 +38,8 @@ def write_heif(photo: Photo, file: BinaryIO, quality: int | None) -> None:
         mode=mode + (";16" if photo.bits == 16 else ""), size=photo.size, data=samples.tobytes()
     )
     metadata = photo.metadata
-    image.info.update({"icc_profile": metadata.icc, "icc_profile_type": "prof"} if metadata.icc else {})
+    icc = _colour_profile(metadata)
+    image.info.update({"icc_profile": icc, "icc_profile_type": "prof"} if icc else {})
     best = HEIC_QUALITY if quality is None else quality
     image.save(file, quality=best, exif=metadata.exif or None, xmp=metadata.xmp, chroma=444)
 
@@ -46,6 +47,18 @@ def write_heif(photo: Photo, file: BinaryIO, quality: int | None) -> None:
 def _shared_options(metadata: Metadata) -> dict[str, Any]:
     options = {"icc_profile": metadata.icc, "exif": metadata.exif, "xmp": metadata.xmp, "dpi": metadata.dpi}
     return {key: value for key, value in options.items() if value}
+
+
+def _colour_options(metadata: Metadata) -> dict[str, Any]:
+    """The same for a format without grey."""
+    options = _shared_options(metadata) | {"icc_profile": _colour_profile(metadata)}
+    return {key: value for key, value in options.items() if value}
+
+
+def _colour_profile(metadata: Metadata) -> bytes | None:
+    """The profile for samples that are written as RGB: a grey photo's own would not fit them."""
+    icc = metadata.icc
+    return None if icc is not None and icc[_PROFILE_COLOURS] == b"GRAY" else icc
 
 
 def _jpeg_options(photo: Photo, quality: int | None) -> dict[str, Any]:
@@ -79,16 +92,14 @@ def _png_options(photo: Photo, quality: int | None) -> dict[str, Any]:
 
 
 def _webp_options(photo: Photo, quality: int | None) -> dict[str, Any]:
-    options = _shared_options(photo.metadata) | {"exact": True}  # colours under full transparency stay
-    if options.get("icc_profile", b"")[_PROFILE_COLOURS] == b"GRAY":
-        del options["icc_profile"]  # WebP has no grey, and the profile would not fit RGB
+    options = _colour_options(photo.metadata) | {"exact": True}  # colours under full transparency stay
     if photo.metadata.lossless and quality is None:
         return options | {"lossless": True}
     return options | {"quality": WEBP_QUALITY if quality is None else quality}
 
 
 def _avif_options(photo: Photo, quality: int | None) -> dict[str, Any]:
-    options = _shared_options(photo.metadata)
+    options = _colour_options(photo.metadata)
     options.pop("dpi", None)
     return options | {"quality": AVIF_QUALITY if quality is None else quality, "subsampling": "4:4:4"}
 

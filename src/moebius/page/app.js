@@ -3,7 +3,7 @@
 import { bindCommands, createCommands } from "./commands.js";
 import { mountCanvas } from "./canvas.js";
 import { mountCompare } from "./compare.js";
-import { seen, unsaved } from "./document.js";
+import { firstOf, seen, unsaved } from "./document.js";
 import { createDownloads } from "./download.js";
 import { createDrawing } from "./drawing.js";
 import { element, make } from "./elements.js";
@@ -66,6 +66,9 @@ store.watch(["history"], ({ history }) => {
   const doc = history?.now;
   document.body.dataset.state = !doc ? "start" : doc.shown >= 0 ? "fill" : "mask";
   const photo = doc ? seen(doc) : null;
+  const fill =
+    doc && doc.shown >= 0 ? `Try ${doc.shown + 1} of ${doc.tries.length}, seed ${doc.tries[doc.shown].seed}` : "";
+  element("spoken", HTMLElement).textContent = fill;
   element("name", HTMLElement).textContent = photo ? `${photo.name} · ${photo.width} × ${photo.height}` : "";
 });
 store.watch(["view"], ({ view }) => {
@@ -90,10 +93,11 @@ function mountFormats() {
   store.watch(["info", "history"], ({ info, history }) => {
     if (!info || !history) return;
     const own = seen(history.now).format;
+    const opened = firstOf(history.now.photo).format;
     const others = info.formats.filter((format) => format !== own);
     list.replaceChildren(
       ...[own, ...others].map((format) => {
-        const words = format === own ? `${title(format)}, as the photo` : title(format);
+        const words = format === opened ? `${title(format)}, as the photo` : title(format);
         const button = make("button", { type: "button" }, words);
         button.dataset.closes = "";
         button.addEventListener("click", () => void downloads.photo(format));

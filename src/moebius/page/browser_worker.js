@@ -24,6 +24,8 @@ const NETWORK_SHARE = 0.96;
 
 /** @type {Runtime | null} */
 let runtime = null;
+/** Address of the site's folder. */
+let site = "";
 /** @type {number | null} the fill at hand */
 let current = null;
 /** @type {Set<number>} */
@@ -44,6 +46,7 @@ async function breathe() {
 
 /** @param {string} root @param {string | null} device */
 async function open(root, device) {
+  site = root;
   const onProgress = (/** @type {{loaded: number, total: number}} */ progress) => tell({ kind: "loading", progress });
   runtime = await openRuntime({ root: new URL(root), device, onProgress, before: breathe });
   const { manifest, threads, notes } = runtime;
@@ -55,8 +58,24 @@ async function open(root, device) {
   tell({ kind: "opened", info });
 }
 
+/**
+ * A graphics processor can fail, or go away, long after it was tried: then the fill is done again without it.
+ * @param {number} id @param {FillRequest} request
+ */
+async function fill(id, request) {
+  try {
+    await fillOnce(id, request);
+  } catch (error) {
+    const { name, type } = /** @type {{name: string, type?: string}} */ (error);
+    const isDevice = name !== "AbortError" && (type ?? "worker") === "worker";
+    if (!isDevice || runtime === null || runtime.device !== "webgpu") throw error;
+    await open(site, "wasm");
+    await fillOnce(id, request);
+  }
+}
+
 /** @param {number} id @param {FillRequest} request */
-async function fill(id, { file, mask, settings: asked, format, quality }) {
+async function fillOnce(id, { file, mask, settings: asked, format, quality }) {
   if (runtime === null) throw new FillError("worker", "expected an open model, got none");
   const began = performance.now();
   const { manifest, networks, device } = runtime;

@@ -68,6 +68,7 @@ export function mountCanvas(canvas, store, shelf, previews) {
     const enough = coarse !== null && scale <= (coarse.bitmap.width / photo.width) * 1.1;
     if (coarse) drawPart(coarse, part);
     if (fine && !enough) drawPart(fine, part);
+    canvas.toggleAttribute("data-detail", fine !== null && !enough);
     window.clearTimeout(resting);
     if (coarse && !enough) resting = window.setTimeout(() => shelf.lookClosely(photo, part, scale), REST);
   }

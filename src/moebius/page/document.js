@@ -12,6 +12,11 @@ export function seen(doc) {
   return doc.shown < 0 ? doc.photo : doc.tries[doc.shown].photo;
 }
 
+/** The photo that all began with. @param {Photo} photo @returns {Photo} */
+export function firstOf(photo) {
+  return photo.origin ? firstOf(photo.origin.photo) : photo;
+}
+
 /**
  * One more mark. On a fill, the fill is kept and the mark begins a new mask; fills of another mask are dropped.
  * @param {Doc} doc

@@ -82,15 +82,19 @@ function decodeSmall(photo) {
 /** @param {Photo} photo @param {Part} part @param {number} scale @returns {Promise<Picture>} */
 async function decode(photo, part, scale) {
   const [left, top, right, bottom] = part;
-  const [width, height] = [right - left, bottom - top];
-  const size = {
-    resizeWidth: Math.max(1, Math.round(width * scale)),
-    resizeHeight: Math.max(1, Math.round(height * scale)),
-  };
-  const options = scale < 1 ? /** @type {const} */ ({ ...size, resizeQuality: "medium" }) : {};
-  const all = width === photo.width && height === photo.height;
-  const bitmap = all
-    ? createImageBitmap(photo.file, options)
-    : createImageBitmap(photo.file, left, top, width, height, options);
-  return { bitmap: await bitmap, part };
+  const [across, down] = [right - left, bottom - top];
+  const [width, height] = [Math.max(1, Math.round(across * scale)), Math.max(1, Math.round(down * scale))];
+  if (across === photo.width && down === photo.height) {
+    const smaller = /** @type {const} */ ({ resizeWidth: width, resizeHeight: height, resizeQuality: "medium" });
+    return { bitmap: await createImageBitmap(photo.file, scale < 1 ? smaller : {}), part };
+  }
+  // A crop asked of createImageBitmap lies elsewhere in Chromium when EXIF turns the photo; drawing does not.
+  const all = await createImageBitmap(photo.file);
+  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (
+    new OffscreenCanvas(width, height).getContext("2d")
+  );
+  context.imageSmoothingQuality = "medium";
+  context.drawImage(all, left, top, across, down, 0, 0, width, height);
+  all.close();
+  return { bitmap: context.canvas.transferToImageBitmap(), part };
 }

@@ -24,6 +24,8 @@ SPARSE_SCALE = 2.0
 """Photo pixels a model pixel from which on a sparse hole is refined by tiles, with strategy "crop" too."""
 REFINED_SCALE = 1.05
 """Photo pixels a model pixel up to which the fill has the photo's own resolution."""
+COARSE_PART = 0.2
+"""Part of a region's work that its coarse fill is counted for, where a refinement follows."""
 _STRIP = 1 << 22
 """Pixels of a fill that are pasted at a time."""
 
@@ -101,9 +103,11 @@ class Filling:
             ]
             self.timer.add("prepare", began)
             finals = yield from self._coarse(group, frames, finished)
-            for region, frame, pixels in zip(group, frames, finals, strict=True):
+            coarse = self._coarse_part(group)
+            for place, (region, frame, pixels) in enumerate(zip(group, frames, finals, strict=True)):
                 if self._is_refined(region):
-                    yield from self._refine(region, frame, pixels, finished)
+                    before = finished - place + len(group) * coarse + place * (1 - coarse)
+                    yield from self._refine(region, frame, pixels, finished, before, 1 - coarse)
                 else:
                     self._paste_frame(region, frame, pixels)
                 finished += 1
@@ -116,6 +120,10 @@ class Filling:
         for regions in by_shape.values():
             for start in range(0, len(regions), self.engine.rows):
                 yield regions[start : start + self.engine.rows]
+
+    def _coarse_part(self, group: list[Region]) -> float:
+        """Part of the group's work that its coarse fills are counted for; they come before all refinements."""
+        return COARSE_PART if any(map(self._is_refined, group)) else 1.0
 
     def _coarse(
         self, group: list[Region], frames: list[Frame], finished: int
@@ -130,7 +138,7 @@ class Filling:
             ]
         assert self.settings.start is not None and self.settings.guidance is not None
         finals: list[FloatArray] = []
-        total = self.steps + (4 * self.steps if any(map(self._is_refined, group)) else 0)
+        part = len(group) * self._coarse_part(group)
         for level, side in enumerate(self._sides):
             sized = [frame.at(self._shape(region, side)) for frame, region in zip(frames, group, strict=True)]
             if finals:
@@ -142,7 +150,7 @@ class Filling:
             )  # fmt: skip
             for state in fill.steps():
                 done = level * len(self.plan) + state.index + 1
-                fraction = (finished + len(group) * done / total) / len(self.regions)
+                fraction = (finished + part * done / self.steps) / len(self.regions)
                 preview = partial(_preview, fill, state.x0, _inner_part(frames[0]))
                 yield Event(finished, done, self.steps, fraction, preview, group[0].box)
             finals = fill.pixels()
@@ -156,8 +164,14 @@ class Filling:
         return is_refined(region, self.settings)
 
     def _refine(
-        self, region: Region, frame: Frame, pixels: FloatArray, finished: int
+        self, region: Region, frame: Frame, pixels: FloatArray, finished: int, before: float, share: float
     ) -> Generator[Event, None, None]:
+        """Refine a fill by tiles.
+
+        Args:
+            finished: regions.
+            before, share: regions' worth of work that is done by now, and that this adds.
+        """
         assert self.settings.guidance is not None
         box, feather = region.box, self._feather(region)
         height, width = frame.inner
@@ -169,10 +183,10 @@ class Filling:
             self.original, self.hole, box, region.hole, coarse, scale=region.scale, reach=feather,
             key=f"{self.key}/{region.index}", paste=partial(self._paste, region, feather),
         )  # fmt: skip
-        for part, before in run:
-            fraction = (finished + 0.2 + 0.8 * part) / len(self.regions)
-            preview = partial(_small, before, self.spec.size)
-            left, top, right, bottom = map(round, before.box)
+        for part, fill in run:
+            fraction = (before + share * part) / len(self.regions)
+            preview = partial(_small, fill, self.spec.size)
+            left, top, right, bottom = map(round, fill.box)
             yield Event(finished, self.steps, self.steps, fraction, preview, Box(left, top, right, bottom))
 
     def _paste_frame(self, region: Region, frame: Frame, pixels: FloatArray) -> None:

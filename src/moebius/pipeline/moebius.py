@@ -8,7 +8,8 @@ from collections.abc import Callable, Generator
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,22 @@ class Moebius:
         self.spec = spec
         self.engine = engine
         self.model_hash = model_hash
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads of a model with a `Lane`, as `from_pretrained` makes with rows > 1; later fills raise
+        `MoebiusError`. Without this they end when nothing refers to the model any more. Other models have none. The
+        weights' memory comes back with the last reference in any case.
+        """
+        if isinstance(self.engine, Lane):
+            self.engine.close()
 
     @classmethod
     def from_pretrained(

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,6 +26,7 @@ from moebius.imaging.decode import ImageSource
 from moebius.imaging.mask_pixels import alpha_mask, opaque_under
 from moebius.imaging.mask_sources import stored_orientation
 from moebius.pipeline import Moebius, Progress
+from moebius.pipeline.warned import warned
 from moebius.serve.adjusting import AdjustRequest, adjust_mask
 from moebius.serve.request import FillAnswer, FillRequest
 
@@ -70,7 +68,7 @@ def fill(
     """
     if isinstance(request, AdjustRequest):
         return adjust_mask(request, max_pixels=max_pixels)
-    with _warnings() as warnings:
+    with warned() as warnings:
         photo = read_photo(request.image, max_pixels=max_pixels)
         name = check_output(photo, io.BytesIO(), format=request.format)
         photo, hole = _hole(photo, request)
@@ -148,26 +146,3 @@ def _progress(event: Progress, with_preview: bool) -> dict[str, Any]:
         "box": None if box is None else [box.left, box.top, box.right, box.bottom],
         "preview": preview,
     }
-
-
-@contextmanager
-def _warnings() -> Iterator[list[str]]:
-    """The package's warnings from this thread."""
-    handler = _Listener()
-    logger = logging.getLogger("moebius")
-    logger.addHandler(handler)
-    try:
-        yield handler.lines
-    finally:
-        logger.removeHandler(handler)
-
-
-class _Listener(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.lines: list[str] = []
-        self._thread = threading.get_ident()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
-            self.lines.append(" ".join(record.getMessage().split()))

@@ -15,7 +15,7 @@ from moebius.serve.limits import Limits
 from moebius.serve.link import Link
 from moebius.serve.ray_cluster import APPLICATION, Replicas, last_line
 from moebius.serve.request import FillRequest
-from moebius.serve.service import MAX_DEATHS, Service
+from moebius.serve.service import MAX_DEATHS, Service, StartError
 from moebius.serve.worker import WorkerOptions
 
 log = logging.getLogger(__name__)
@@ -79,21 +79,22 @@ class RayLink(Link):
             self._handle = handle.options(method_name="fill", stream=True)
             info = await handle.info.remote()
         except Exception as error:  # Ray's own, in which a replica's is quoted with its traceback
-            message = f"Ray Serve has no replica that works: {last_line(error)}"
+            why = await asyncio.to_thread(_last_words) or last_line(error)
+            message = f"Ray Serve has no replica that works: {why}"
             self._heard(self, ("failed to start", MoebiusError.exit_code, message))
             return
         self._heard(self, ("ready", info))
 
     async def _fill(self, number: int, request: FillRequest, deadline: float) -> None:
         """Have one photo filled; by another replica if the first dies of it or with it."""
-        from ray.exceptions import RayActorError
+        from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError
 
         try:
             for _ in range(MAX_DEATHS):
                 try:
                     message = await self._ask(number, request, deadline)
                     break
-                except RayActorError as error:
+                except (RayActorError, NodeDiedError, ObjectLostError) as error:
                     log.error("a replica died with a photo: %s", type(error).__name__)
             else:
                 message = "failed", number, ("WorkerError", "the replica that filled this photo died, twice")
@@ -196,3 +197,15 @@ def _deploy(worker: WorkerOptions, limits: Limits, replicas: Replicas) -> Any:
         health_check_period_s=5, logging_config={"enable_access_log": False}, **size,
     )  # fmt: skip
     return serve.run(deployment.bind(worker, limits), name=APPLICATION, route_prefix=None)
+
+
+def _last_words() -> str:
+    """What the replicas that did not start died of; "" if Ray Serve does not know."""
+    from ray import serve
+
+    try:
+        told = serve.status().applications[APPLICATION].deployments[DEPLOYMENT].message
+    except Exception:  # it is asked because something has failed already
+        return ""
+    _, found, words = told.rpartition(f"{StartError.__name__}: ")
+    return words.strip().partition("\n")[0] if found else ""

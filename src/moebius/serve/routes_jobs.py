@@ -26,6 +26,16 @@ _STARTED = {
     "required": ["id", "events", "result"],
     "properties": {name: {"type": "string"} for name in ("id", "events", "result")},
 }
+_EVENT = {
+    "type": "object",
+    "description": "Each event; data is a JSON object as text.",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"enum": ["queued", "progress", "done", "failed", "cancelled"]},
+        "data": {"type": "string"},
+    },
+}
 
 
 @router.post(
@@ -104,7 +114,7 @@ async def cancel(request: Request, id: Id) -> Response:
         **errors(401, 404, 422),
         200: {
             "description": "Server-sent events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         },
     },
 )

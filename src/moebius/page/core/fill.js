@@ -112,7 +112,7 @@ export class Filling {
       let sized = frameAt(frame, shape);
       if (fill !== null) sized = refilled(sized, fill);
       const part = work[level] / (2 + 2 * count);
-      for await (const { latents, step, image } of this._latents(region, sized, side)) {
+      for await (const { step, image } of this._latents(region, sized, side)) {
         if (image === null) done += step === 0 ? part : 2 * part;
         else {
           done += part;
@@ -122,7 +122,7 @@ export class Filling {
         const last = image !== null && level + 1 === this.sides.length;
         yield {
           fraction: done / total, region: region.index, step: level * count + step, steps, box: region.box, preview,
-          fill: last ? fill : null, latents,
+          fill: last ? fill : null,
         };
       }
     }
@@ -131,7 +131,7 @@ export class Filling {
   /**
    * The network calls of one side: encode, every step, decode.
    * @param {Region} region @param {Frame} frame @param {number} side
-   * @returns {AsyncGenerator<{step: number, latents: Float32Array, image: Float32Array | null}, void, void>}
+   * @returns {AsyncGenerator<{step: number, image: Float32Array | null}, void, void>}
    */
   async *_latents(region, frame, side) {
     const { networks, model, plan, settings } = this;
@@ -150,19 +150,19 @@ export class Filling {
     const mask = maskToLatent(frame.mask, model.latent_factor, model.mask_mode);
     const noise = normal(condition.length, settings.seed, `${this.key}/${region.index}/${side}`);
     let x = startLatents(noise, known, plan);
-    yield { step: 0, latents: x, image: null };
+    yield { step: 0, image: null };
     /** @param {Float32Array} noisy @param {number} timestep */
     const predict = (noisy, timestep) =>
       networks.predict(noisy, timestep, mask, condition, settings.guidance, cells);
     for await (const state of sample(predict, x, plan)) {
       x = state.x;
-      yield { step: state.index + 1, latents: x, image: null };
+      yield { step: state.index + 1, image: null };
     }
     // Known cells keep the photo's own latents; only the hole's are generated.
     const latents = model.target === "image" ? x : x.map((value, i) => (
       condition[i] + mask[i % mask.length] * value * Math.fround(1 / model.residual_scale)
     ));
-    yield { step: plan.steps.length, latents, image: await networks.decode(latents, cells) };
+    yield { step: plan.steps.length, image: await networks.decode(latents, cells) };
   }
 
   /** Bring a frame to the photo's resolution, where it has weight. @param {Region} region @param {Frame} frame
