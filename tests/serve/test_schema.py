@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 import schemathesis
 from asking import form
 from hypothesis import HealthCheck, Phase
+from hypothesis.errors import Unsatisfiable
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -56,7 +58,8 @@ def test_answers_are_as_documented(document: Any) -> None:
     assert len(operations) >= 12
     for operation in operations:
         run(operation, data_positive=True)
-        run(operation, data_positive=False)
+        with contextlib.suppress(Unsatisfiable):  # there is nothing that could be wrong
+            run(operation, data_positive=False)
 
 
 def run(operation: Any, *, data_positive: bool) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moebius.engines.base import FloatArray
+from moebius.engines.runtime import load_onnxruntime
 from moebius.errors import CorruptWeightsError, DeviceError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class OnnxEngine:
     """While one call is between two operators, or in one that does not divide, another can use the threads."""
 
     def __init__(self, spec: ModelSpec, folder: Path, *, threads: int | None = None):
-        import onnxruntime as ort
+        ort = load_onnxruntime()
 
         missing = [f"{graph}.onnx" for graph in GRAPHS if not (folder / f"{graph}.onnx").is_file()]
         if missing:

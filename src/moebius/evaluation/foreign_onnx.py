@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moebius.engines.runtime import load_onnxruntime
 from moebius.errors import InputError
 from moebius.evaluation.foreign import Options, first_line, home_path, method_id, method_title
 from moebius.evaluation.foreign_convention import (
@@ -52,7 +53,7 @@ def onnx_method(path: str | Path, *, title: str | None = None, options: Options 
         InputError: no such file, not ONNX, external data missing, not an inpainter's inputs or answer.
         SettingsError: an option that there is none of, or that the graph contradicts.
     """
-    import onnxruntime as ort
+    ort = load_onnxruntime()
 
     path, options = home_path(path), options or {}
     graph = Graph(path, options)
@@ -181,7 +182,7 @@ def external_files(path: Path) -> list[str]:
 
 
 def _open(path: Path) -> Any:
-    import onnxruntime as ort
+    ort = load_onnxruntime()
 
     if not path.is_file():
         raise InputError(
