@@ -50,7 +50,9 @@ def test_what_is_listed(tmp_path: Path) -> None:
     flat, deep = list_images(str(tmp_path)), list_images(str(tmp_path), recursive=True)
     assert (flat.names, flat.ignored) == (("a.png", "b.JPG"), 2)
     assert deep.names == ("a.png", "b.JPG", "d/c.tif", "d/e/f.webp")
-    assert list_images(str(tmp_path), recursive=True, skip=[str(tmp_path / "d" / "e")]).names == deep.names[:3]
+    assert (
+        list_images(str(tmp_path), recursive=True, skip=[str(tmp_path / "d" / "e")]).names == deep.names[:3]
+    )
 
 
 def test_links_in_a_circle(tmp_path: Path) -> None:

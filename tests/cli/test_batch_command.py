@@ -210,6 +210,12 @@ def test_a_manifest_elsewhere(batch: Any) -> None:
         ),
         (("photos", "masks", "out"), ("--workers", "0"), "0 is not in the range"),
         (("photos", "masks", "mask.png"), (), "OUT: expected a folder, got the file mask.png"),
+        (("photos", "masks", "o" * 300), (), "OUT: expected a folder, got ooo"),
+        (("photos", "out"), ("--mask", "none.png"), "none.png: no such file"),
+        (("photos", "masks", "out"), ("--keep", "none.png"), "none.png: no such file"),
+        (("photos", "out"), ("--key", "#ff0000", "--key-in", "none.png"), "none.png: no such file"),
+        (("photos", "out"), ("--differs-from", "none.png"), "none.png: no such file"),
+        (("photos", "masks", "out"), ("--start", "official", "--steps", "1"), "steps: expected"),
     ],
 )
 def test_bad_input(batch: Any, places: tuple[str, ...], options: tuple[str, ...], message: str) -> None:
@@ -228,3 +234,26 @@ def test_progress_for_a_person(batch: Any, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_examples_of_the_help(batch: Any, moebius: Any) -> None:
     shown = moebius("batch", "--help").out.decode()
     assert all(line.strip() in shown for line in EPILOG.splitlines()[1:])
+
+
+def test_a_shared_mask_that_changes(batch: Any) -> None:
+    """Is noticed, and one change in the middle of a run does not divide it: it is read once."""
+    options = ("--mask", "shared.png", "--workers", "1")
+    Path("shared.png").write_bytes(Path("masks/a.png").read_bytes())
+    assert batch(*options, places=("photos", "out")).code == 0
+    Path("shared.png").write_bytes(Path("masks/b.png").read_bytes())
+    refused = batch(*options, places=("photos", "out"))
+    assert refused.code == 2 and "made otherwise (the mask's source" in refused.err
+    assert batch(*options, "--overwrite", places=("photos", "out")).code == 0
+    assert json.loads(batch(*options, "--json", places=("photos", "out")).out)["finished"] == 2
+
+
+def test_ray_needs_no_device_here(batch: Any, nano_like: Moebius, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers have it; this machine tells them what to do only."""
+    pytest.importorskip("ray.data", reason="the extra [ray] is not installed")
+    opened, asked = [], []
+    monkeypatch.setattr(Moebius, "from_pretrained", lambda *_, **more: opened.append(more) or nano_like)
+    monkeypatch.setattr("moebius.batch.ray_engine.run_ray", lambda *_, **more: asked.append(more) or iter(()))
+    batch("--engine", "ray", "--device", "cuda", "--dtype", "bfloat16")
+    assert [(each["engine"], each["device"], each["dtype"]) for each in opened] == [("auto", "cpu", "auto")]
+    assert [(each["device"], each["dtype"]) for each in asked] == [("cuda", "bfloat16")]

@@ -50,9 +50,8 @@ def _shared_options(metadata: Metadata) -> dict[str, Any]:
 
 
 def _colour_options(metadata: Metadata) -> dict[str, Any]:
-    """The same for a format without grey."""
-    options = _shared_options(metadata) | {"icc_profile": _colour_profile(metadata)}
-    return {key: value for key, value in options.items() if value}
+    """The same for a format without grey. A profile is always named: Pillow takes the image's own otherwise."""
+    return _shared_options(metadata) | {"icc_profile": _colour_profile(metadata)}
 
 
 def _colour_profile(metadata: Metadata) -> bytes | None:

@@ -91,6 +91,9 @@ def protocol(idle_seconds: float, max_connections: int) -> type[H11Protocol]:
             except h11.LocalProtocolError:  # it became nonsense after its answer had begun
                 pass
             self.transport.close()
+            if self._in_request():  # nonsense in the middle of a body: there is nobody to answer any more
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
 
         def _in_request(self) -> bool:
             return self.cycle is not None and not self.cycle.response_complete

@@ -52,7 +52,6 @@ def run_worker(connection: Connection, options: WorkerOptions) -> None:
     """Serve until the pipe closes or says "end". The main function of a worker process."""
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever started it says when to end
         signal.signal(number, signal.SIG_IGN)
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or ONNX Runtime writes a file, and calls home
     try:
         model = Moebius.from_pretrained(
             options.model, device=options.device, engine=options.engine, dtype=options.dtype

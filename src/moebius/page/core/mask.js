@@ -73,10 +73,7 @@ function growRuns(width, height, runs, radius) {
 function diskReach(pixels) {
   const reach = new Int32Array(pixels + 1);
   for (let down = 0; down <= pixels; down++) {
-    let sideways = Math.floor(Math.sqrt(pixels * pixels - down * down));
-    while ((sideways + 1) ** 2 + down * down <= pixels * pixels) sideways++;
-    while (sideways ** 2 + down * down > pixels * pixels) sideways--;
-    reach[down] = sideways;
+    reach[down] = Math.floor(Math.sqrt(pixels * pixels - down * down)); // exact: of whole squares the root is whole
   }
   return reach;
 }
