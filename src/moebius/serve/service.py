@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from moebius.serve.jobs import Job
 from moebius.serve.limits import Limits
 from moebius.serve.link import Link
 from moebius.serve.memory import Memory
+from moebius.serve.pace import Pace
 from moebius.serve.request import FillRequest
 from moebius.serve.worker import WorkerOptions
 
@@ -78,6 +80,7 @@ class Service:
         self._waits = [FIRST_WAIT] * len(workers)
         self._timers: dict[tuple[str, int], asyncio.TimerHandle] = {}
         self._stopped = False
+        self._pace = Pace()
         self._retired = {"busy": 0.0, "calls": 0.0, "rows": 0.0}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -142,19 +145,14 @@ class Service:
 
         Raises:
             UnavailableError: the server is ending. A server that is starting takes jobs: they wait.
-            BusyError: the queue or the memory is full.
+            BusyError: the queue or the memory is full, or the deadline would pass in the queue.
         """
         if self.draining:
             raise UnavailableError("the server is ending: it takes no new photos", retry_after=5)
-        if len(self.waiting) >= self.limits.queue:
-            raise BusyError(
-                f"{len(self.waiting)} photos are waiting already: come back later",
-                retry_after=self._expected_wait(),
-            )
-        longest = self.limits.deadline_seconds
+        seconds = min(deadline or math.inf, self.limits.deadline_seconds)
+        self._refuse_if_full(seconds)
         job = Job(
-            next(self._numbers), request, request_id=request_id,
-            deadline=longest if deadline is None else min(deadline, longest), cancel=self._cancel,
+            next(self._numbers), request, request_id=request_id, deadline=seconds, cancel=self._cancel
         )  # fmt: skip
         self._make_room(job.nbytes)
         self.memory.take(job.nbytes)
@@ -197,15 +195,15 @@ class Service:
         if not job.listeners and not job.finished:
             self._later("linger", job, self.limits.linger_seconds, Job.cancel)
 
-    def _expected_wait(self) -> float:
-        """Seconds in which about half of the queue should have gone, from how long jobs take."""
-        taken = [
-            job.ended - job.started
-            for job in self.jobs.values()
-            if job.ended is not None and job.started is not None
-        ]
-        each = sum(taken) / len(taken) / 4 if taken else 1.0
-        return max(1.0, round(each * len(self.waiting) / 2))
+    def _refuse_if_full(self, deadline: float) -> None:
+        """A photo whose turn would come too late is told so at once: most clients would have left by then."""
+        waiting = len(self.waiting)
+        links = zip(self.links, self._options, strict=True)
+        places = sum(options.threads for link, options in links if link is not None and link.ready)
+        expected = self._pace.wait(waiting, places)
+        if waiting >= self.limits.queue or (waiting and expected > deadline):
+            text = f"{waiting} photos are waiting already, for about {expected:.0f} s: come back later"
+            raise BusyError(text, retry_after=max(1.0, expected / 2))
 
     def _make_room(self, nbytes: int) -> None:
         """Forget pictures that have been fetched, oldest first, until so many bytes fit."""
@@ -284,6 +282,7 @@ class Service:
             return
         if kind == "done":
             job.finish(rest[1])
+            self._pace.note(seconds_of(job)[1])
             self._ended(job)
         elif kind == "failed":
             name, text = rest[1]
