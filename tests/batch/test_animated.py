@@ -159,3 +159,12 @@ def test_damage_further_on_fails_it_alone(folders: Folders) -> None:
     records = {record.name: record for record in folders.run(quick_model())}
     assert [name for name, record in records.items() if record.status == "failed"] == ["waves.png"]
     assert set(folders.outputs()) == {path.name for path in folders.photos.iterdir()} - {"waves.png"}
+
+
+def test_pages_are_no_frames(tmp_path: Path) -> None:
+    """A TIFF's first one is filled; its record says that the others are not in the picture."""
+    folders = make_folders(tmp_path, 0)
+    add_animation(folders, "pages.tif", format="TIFF")
+    (record,) = folders.run(quick_model())
+    assert record.status == "done" and record.frames is None, record.error
+    assert record.warnings == ("photo: has 3 frames, only the first is used",)

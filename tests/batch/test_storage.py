@@ -16,7 +16,7 @@ from made_photos import disc, picture
 from PIL import Image
 from quick_model import Folders, quick_model
 
-from moebius.batch import Options, fill_item, files
+from moebius.batch import Options, files, fill_item
 from moebius.batch.gather import Request, gather
 from moebius.batch.ledger import Ledger
 from moebius.batch.local import LocalRun
@@ -38,7 +38,7 @@ class Store(MemoryFileSystem):
     protocol = ("store", "memory")
     store: dict[str, Any] = {}  # noqa: RUF012
     pseudo_dirs = [""]  # noqa: RUF012
-    calls: Counter[str] = Counter()
+    calls: Counter[str] = Counter()  # noqa: RUF012
     refused: set[str] = set()  # noqa: RUF012
 
     @classmethod
@@ -114,7 +114,7 @@ def test_a_look_that_fails_is_no_missing_file(store: Store, tmp_path: Path) -> N
     """A file that is not ours is not replaced because the storage was slow."""
     add(store, FEW)
     store.pipe_file("/bucket/out/2.png", b"the only copy")
-    with pytest.raises(OutputError, match="2.png the first: --overwrite"):
+    with pytest.raises(OutputError, match=r"2\.png the first: --overwrite"):
         run(tmp_path)
     store.refused.add("out/2.png")
     with pytest.raises(InputError, match=r"^store://bucket/out/2.png: cannot be looked at \(slow down\)$"):

@@ -127,6 +127,10 @@ def test_dry_run_without_the_model(moebius: Any, many: Path) -> None:
     """It is not fetched for that."""
     done = moebius("batch", "photos", "masks", "out", "--dry-run", "--model", "places2")
     assert done.code == 0 and done.out.endswith(b"2 to do, 0 finished\n") and "not here yet" in done.err
+    refused = moebius(
+        "batch", "photos", "out", "--differs-from", "none.png", "--dry-run", "--model", "places2"
+    )
+    assert refused.lines == ["moebius: error: none.png: no such file"], "what is missing is told before"
 
 
 def test_failures(batch: Any) -> None:

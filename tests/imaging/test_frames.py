@@ -202,7 +202,7 @@ def test_what_an_apng_tells_stays(behind: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "delay", [(1, 60), (1001, 30000), (65535, 1), (65535, 65534), (1, 65535), (7, 0), (40000, 3), (0, 5)]
+    "delay", [(1, 60), (1001, 30000), (65535, 1), (65535, 29), (1, 65535), (7, 0), (40000, 3), (0, 5)]
 )
 def test_frame_times_are_fractions(delay: tuple[int, int]) -> None:
     frames = [Image.fromarray(noise((8, 8, 3), seed=seed)) for seed in range(2)]

@@ -156,7 +156,7 @@ def test_kept_of_another_size(nano_like: Moebius) -> None:
 
 def test_a_result_says_what_changed_outside() -> None:
     original, mask = photo("RGB", 300, 200), two_discs(300, 200)
-    kept = disc(300, 200, (60, 60), 5)
+    kept = disc(300, 200, (78, 60), 5)
     model = Moebius(LIKE_NANO, FakeEngine(), model_hash="")
     result = model(original, Hole(mask, kept), grow=2, feather=5)
     changes = result.changes(original)

@@ -55,6 +55,26 @@ def test_a_full_queue_says_when_to_come_back(strict: httpx.Client, photo: bytes,
     assert strict.post("/v1/inpaint", **form(photo, mask)).status_code == 200
 
 
+def test_a_photo_whose_turn_comes_too_late_is_not_taken(
+    strict: httpx.Client, photo: bytes, mask: bytes
+) -> None:
+    assert (
+        strict.post("/v1/inpaint", **form(photo, mask)).status_code == 200
+    )  # now it knows how long one takes
+    with ExitStack() as stack:
+        for _ in range(5):
+            started = strict.post("/v1/jobs", **form(photo, mask, **LONG))
+            stack.callback(strict.delete, started.headers["Location"])
+        answer = strict.post("/v1/inpaint", headers={"X-Deadline": "0.01"}, **form(photo, mask))
+        status, kind, message = error_of(answer)
+        assert (status, kind) == (429, "busy") and message.startswith(
+            "1 photos are waiting already, for about"
+        )
+        later = strict.post("/v1/jobs", **form(photo, mask))
+        assert later.status_code == 202
+        stack.callback(strict.delete, later.headers["Location"])
+
+
 def test_full_memory_says_when_to_come_back(strict: httpx.Client, photo: bytes, mask: bytes) -> None:
     padded = photo + b"\0" * 1_900_000
     with ExitStack() as stack:

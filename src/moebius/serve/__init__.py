@@ -12,7 +12,7 @@
     middleware.py, metrics.py   ids, logs, tokens, headers; numbers for Prometheus
     uploads.py, request.py      bodies into memory; fields into a `FillRequest`
     leaving.py                  a client that leaves cancels its job
-    service.py, jobs.py         the queue, the jobs, their events and deadlines
+    service.py, jobs.py, pace.py    the queue, the jobs, their events and deadlines
     link.py -> worker.py        a worker process: the only place where pictures are decoded
       fill.py                     the work on one request
     limits.py, memory.py, errors.py    how much, how many bytes, and what is said then
