@@ -92,7 +92,7 @@ def test_a_photo_that_workers_die_of_harms_no_other(
             for each in (poisoned, worse):
                 assert error_of(each.result())[:2] == (500, "worker") and "died" in each.result().text
             assert [each.result().content for each in others] == expected
-        assert numbers(url)[RESTARTS] == 4 and quiet(numbers(url))
+        assert numbers(url)[RESTARTS] in (3, 4) and quiet(numbers(url))  # 3 if both met in one worker
         assert numbers(url)["moebius_held_bytes"] == 0
         assert fill(url, photos[0], mask).content == expected[0]
 

@@ -51,6 +51,20 @@ def test_every_route_is_told_of(server: str) -> None:
             assert operation["summary"] and operation["responses"]
 
 
+def test_refusals_are_documented(server: str) -> None:
+    """Those that generated requests do not meet: other media types, other methods' bodies, cut off forms."""
+    told = httpx.get(f"{server}/openapi.json").json()["paths"]
+    with httpx.Client(base_url=server) as client:
+        for path, methods in told.items():
+            if "requestBody" not in methods.get("post", {}):
+                continue
+            documented = methods["post"]["responses"]
+            assert {"400", "401", "408", "413", "415"} <= set(documented), path
+            for kind in ("text/plain", "multipart/form-data; boundary=x", "application/json"):
+                answer = client.post(path, content=b"{", headers={"Content-Type": kind})
+                assert answer.status_code >= 400 and str(answer.status_code) in documented, (path, kind)
+
+
 @pytest.mark.slow
 def test_answers_are_as_documented(document: Any) -> None:
     """Good and bad requests for every operation, the same every time."""
