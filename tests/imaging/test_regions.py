@@ -146,7 +146,7 @@ def check_plan(mask: Mask, shapes: Sequence[tuple[int, int]], context: float) ->
         assert region.shape in shapes and region.masked == mask[region.hole.slices].sum()
         # No shape may cost detail that the square would have kept, and none of less area does as well.
         square = max(got) / model_size
-        assert region.scale <= square + 1 / min(region.shape)
+        assert region.scale <= square + 1 / min(region.shape) + 1e-9
         if got == tuple(math.ceil(each * side / model_size) for each in region.shape):
             for shape in shapes:
                 holds = all(

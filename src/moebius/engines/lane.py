@@ -222,8 +222,9 @@ class _Work:
         finally:
             with self._changed:
                 self._running -= 1
-                if not self._running:
-                    self.busy += time.perf_counter() - self._since
+                now = time.perf_counter()
+                self.busy += now - self._since
+                self._since = now
                 self.calls_made += 1
                 self.rows_made += rows
 

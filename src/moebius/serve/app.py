@@ -77,7 +77,7 @@ def create_app(
         app.add_middleware(
             CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Deadline", "X-Request-ID"],
-            expose_headers=["X-Moebius-Seed", "X-Request-ID", "Retry-After"],
+            expose_headers=["X-Moebius-Seed", "X-Request-ID", "X-Seed", "Retry-After"],
         )  # fmt: skip
     app.add_middleware(Requests, observe=metrics.request)
     return app

@@ -24,7 +24,7 @@ from moebius.serve.dialect_iopaint_schema import (
     MODEL_BODY,
     PNG_RESPONSES,
 )
-from moebius.serve.dialects import model_of, retry_headers, route_with, service_of, submitted, unless_gone
+from moebius.serve.dialects import model_of, retry_headers, route_with, service_of, submitted
 from moebius.serve.errors import (
     BadMaskError,
     BadPhotoError,
@@ -33,6 +33,7 @@ from moebius.serve.errors import (
     NotFoundError,
     ServeError,
 )
+from moebius.serve.leaving import unless_gone
 from moebius.serve.request import TYPES, FillAnswer, FillRequest, decode_base64, parse_fields
 from moebius.serve.routes_fill import Deadline
 from moebius.serve.uploads import read_form, read_json

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from moebius.serve.errors import BadRequestError, ServeError, UnavailableError
 from moebius.serve.jobs import Job
 from moebius.serve.request import FillRequest
 from moebius.serve.service import Service
-
-T = TypeVar("T")
 
 
 def route_with(answer: Callable[[ServeError], Response]) -> type[APIRoute]:
@@ -86,27 +83,3 @@ async def submitted(
     finally:
         for job in jobs:
             service.forget(job)
-
-
-async def unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """The outcome of `work`, which is given up when the client leaves. The request's body must have been read.
-
-    Raises:
-        ClientDisconnect: the client has left.
-    """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientDisconnect
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)  # it ends what it has begun
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

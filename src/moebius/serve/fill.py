@@ -21,7 +21,6 @@ from moebius.imaging import (
     write_photo,
 )
 from moebius.imaging.arrays import Mask
-from moebius.imaging.changes import describe_changes
 from moebius.imaging.decode import ImageSource
 from moebius.imaging.mask_pixels import alpha_mask, opaque_under
 from moebius.imaging.mask_sources import stored_orientation
@@ -89,7 +88,7 @@ def fill(
     report = {**result.to_dict(), "written": written.to_dict()}
     report["warnings"] = list(dict.fromkeys((*report["warnings"], *warnings)))
     if request.report:
-        report["changes"] = describe_changes(photo, result.photo).to_dict()
+        report["changes"] = result.changes(photo).to_dict()
     format = {"HEIF": "heic"}.get(name, name.lower())
     return FillAnswer(buffer.getvalue(), format, media_type(format), result.seed, report)
 

@@ -1,38 +1,33 @@
-"""Clients that leave: their jobs are cancelled."""
+"""Clients that leave: what was being done for them is given up."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from moebius.serve.jobs import Job
-from moebius.serve.request import FillAnswer
+T = TypeVar("T")
 
 
-async def run_until_gone(request: Request, job: Job) -> FillAnswer:
-    """The job's picture. If the client leaves before, the job is cancelled.
-
-    Call it when the body has been read.
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """The outcome of `work`, which is given up when the client leaves. The request's body must have been read.
 
     Raises:
-        ServeError: there is no picture, and why.
         ClientDisconnect: the client has left.
     """
-    answer = asyncio.ensure_future(job.answer())
-    gone = asyncio.ensure_future(_gone(request))
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_gone(request))
     try:
-        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
-        if answer.done():
-            return answer.result()
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
         raise ClientDisconnect
     finally:
-        job.cancel()
-        for task in (answer, gone):
+        for task in (working, leaving):
             task.cancel()
-        with contextlib.suppress(Exception, asyncio.CancelledError):
-            await asyncio.gather(answer, gone, return_exceptions=True)
+        await asyncio.gather(working, leaving, return_exceptions=True)  # it ends what it has begun
 
 
 async def _gone(request: Request) -> None:

@@ -13,7 +13,7 @@ from python_multipart.multipart import parse_options_header
 
 from moebius.serve.documents import FILLING, PICTURE, fill_body
 from moebius.serve.errors import BadMaskError, BadPhotoError
-from moebius.serve.leaving import run_until_gone
+from moebius.serve.leaving import unless_gone
 from moebius.serve.request import FillAnswer, FillRequest, decode_base64, parse_fields
 from moebius.serve.service import Service
 from moebius.serve.uploads import read_form, read_json
@@ -49,7 +49,7 @@ async def inpaint(
     job = service.submit(fill, request_id=request.state.request_id, deadline=deadline)
     del fill
     try:
-        answer = await run_until_gone(request, job)
+        answer = await unless_gone(request, job.answer())
     finally:
         service.forget(job)
     if as_json:
