@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from pathlib import Path
 
 import pytest
 from random_models import LIKE_NANO, LIKE_PUBLISHED, save_tiny
 
 from moebius import Moebius
+
+# diffusers and transformers ask for it, whichever test imports them first.
+with contextlib.suppress(ImportError):
+    from any_torchvision import torchvision_anyhow
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torchvision_anyhow()
 
 
 @pytest.fixture(scope="session")

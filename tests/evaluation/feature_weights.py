@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,22 +21,6 @@ CLASSIFIERS = {
     "alexnet-owt-7be5be79.pth": ((1, 9216, 4096), (4, 4096, 4096), (6, 4096, 1000)),
     "vgg16-397923af.pth": ((0, 25088, 4096), (3, 4096, 4096), (6, 4096, 1000)),
 }
-_libraries: list[torch.library.Library] = []
-
-
-def torchvision_anyhow() -> None:
-    """Make torchvision importable where its operators are for another build of torch: no network here uses them.
-
-    (PyPI's torchvision beside a CPU build of torch ends in "operator torchvision::nms does not exist".)
-    """
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _libraries.append(library)  # its operators live as long as it does
-        importlib.import_module("torchvision")
 
 
 def write_trunk(path: Path) -> dict[str, Tensor]:

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from feature_weights import torchvision_anyhow, untrained_inception, write_squeezenet, write_trunk
+from any_torchvision import torchvision_anyhow
+from feature_weights import untrained_inception, write_squeezenet, write_trunk
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 from safetensors.torch import load_file, save_file

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Opener = Callable[..., OpenedPage]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while it is open, Playwright's event loop runs in this thread
 def browser() -> Iterator[Browser]:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     names = "chromium", "chromium-browser", "google-chrome"
@@ -32,7 +32,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real `moebius serve` with nano."""
     pytest.importorskip("fastapi", reason="the server is not installed")
     with running_server(tmp_path_factory.mktemp("server")) as running:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NAMES = "chromium", "chromium-browser", "google-chrome"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while it is open, Playwright's event loop runs in this thread
 def browser() -> Iterator[Browser]:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
