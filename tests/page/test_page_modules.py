@@ -79,7 +79,16 @@ def test_types(pytestconfig: pytest.Config) -> None:
     folder = cache.mkdir(f"typescript-{TYPESCRIPT}")
     compiler = folder / "node_modules" / ".bin" / "tsc"
     if not compiler.exists():
-        install = ["npm", "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(folder)]
+        install = [
+            "npm",
+            "install",
+            "--no-save",
+            "--no-audit",
+            "--no-fund",
+            "--fetch-retries=0",
+            "--prefix",
+            str(folder),
+        ]
         try:
             got = subprocess.run(
                 [*install, f"typescript@{TYPESCRIPT}"],
