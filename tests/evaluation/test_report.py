@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from report_data import METRICS, make_alone, make_groups, make_results, make_rows, make_unpaired
+from system_browser import system_browser
 
 from moebius.errors import OutputError
 from moebius.evaluation.page.tables import verdict
@@ -271,15 +271,8 @@ def test_choose_cases_when_photos_run_short_or_are_equal() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = "chromium", "chromium-browser", "google-chrome"
-    path = next((found for name in names if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"no browser here: looked for {', '.join(names)}")
-    with api.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+    with system_browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture

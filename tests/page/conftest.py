@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import pytest
 from page.fake_server import Fake, fake_server
 from page.opened_page import OpenedPage
 from serve.running import running_server
+from system_browser import system_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -20,15 +20,8 @@ Opener = Callable[..., OpenedPage]
 
 @pytest.fixture(scope="module")  # no longer: while it is open, Playwright's event loop runs in this thread
 def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = "chromium", "chromium-browser", "google-chrome"
-    path = next((found for name in names if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"no browser here: looked for {', '.join(names)}")
-    with api.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+    with system_browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="session")

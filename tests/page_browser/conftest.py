@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from exported_site import Host, hosted, quick_model
 from npm_runtime import runtime_archive
+from system_browser import system_browser
 
 from moebius import Moebius
 from moebius.export.web import export_web
@@ -18,21 +18,12 @@ from moebius.weights import open_model
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-NAMES = "chromium", "chromium-browser", "google-chrome"
-
 
 @pytest.fixture(scope="module")  # no longer: while it is open, Playwright's event loop runs in this thread
 def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"no browser here: looked for {', '.join(NAMES)}")
-    with api.sync_playwright() as driver:
-        # A name that browsers do not trust as they trust this machine's own.
-        rules = "--host-resolver-rules=MAP plain.test 127.0.0.1"
-        opened = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", rules])
+    # A name that browsers do not trust as they trust this machine's own.
+    with system_browser("--host-resolver-rules=MAP plain.test 127.0.0.1") as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import io
 import mimetypes
 import os
 import re
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import pytest
 from made_photos import picture
 from PIL import Image
+from system_browser import system_browser
 
 WHEEL = os.environ.get("MOEBIUS_IOPAINT_WHEEL", "")
 FOLDER = "iopaint/web_app/"
@@ -42,12 +42,6 @@ def files() -> dict[str, bytes]:
 
 @pytest.fixture
 def page(server: str, files: dict[str, bytes]) -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-    path = next((each for each in found if each), None)
-    if path is None:
-        pytest.skip("no Chromium")
-
     def answer(route: Any) -> None:
         asked = urlsplit(route.request.url).path
         if asked in files:
@@ -56,8 +50,7 @@ def page(server: str, files: dict[str, bytes]) -> Iterator[Any]:
         else:
             route.continue_()
 
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+    with system_browser() as browser:
         opened = browser.new_page(viewport={"width": 1200, "height": 800})
         failures: list[str] = []
         opened.on("pageerror", lambda error: failures.append(str(error)))
@@ -65,7 +58,6 @@ def page(server: str, files: dict[str, bytes]) -> Iterator[Any]:
         opened.goto(server)
         yield opened
         assert failures == []
-        browser.close()
 
 
 def load(page: Any, path: Path) -> Any:

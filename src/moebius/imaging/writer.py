@@ -136,9 +136,7 @@ def check_format(format: str) -> str:
     Raises:
         OutputError: unknown, or its library is not installed.
     """
-    name = _SUFFIXES.get("." + format.lower().removeprefix("."))
-    if name is None:
-        raise OutputError(f"expected a format or suffix of {_names(_FORMATS.values())}, got {format!r}")
+    name = _named(format)
     _check_library(name)
     return name
 
@@ -168,9 +166,13 @@ def _choose(photo: Photo, target: str | Path | BinaryIO, format: str | None) -> 
         wanted = Path(target).suffix
     if not wanted:
         return photo.metadata.format if photo.metadata.format in _FORMATS else "PNG"
-    name = _SUFFIXES.get("." + wanted.lower().removeprefix("."))
+    return _named(wanted)
+
+
+def _named(format: str) -> str:
+    name = _SUFFIXES.get("." + format.lower().removeprefix("."))
     if name is None:
-        raise OutputError(f"expected a format or suffix of {_names(_FORMATS.values())}, got {wanted!r}")
+        raise OutputError(f"expected a format or suffix of {_names(_FORMATS.values())}, got {format!r}")
     return name
 
 

@@ -21,6 +21,7 @@ from moebius.serve import (
     routes_jobs,
     routes_status,
 )
+from moebius.serve.dialects import what_is_invalid
 from moebius.serve.errors import ServeError
 from moebius.serve.limits import Limits
 from moebius.serve.metrics import Metrics
@@ -107,7 +108,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(each) for each in first["loc"][1:])
-    message = f"{where}: {first['msg']}, got {str(first.get('input'))[:60]!r}"
-    return error_response(request, 422, {"type": "request", "message": message})
+    return error_response(request, 422, {"type": "request", "message": what_is_invalid(error)})

@@ -24,7 +24,7 @@ from moebius.serve.dialect_iopaint_schema import (
     MODEL_BODY,
     PNG_RESPONSES,
 )
-from moebius.serve.dialects import model_of, retry_headers, route_with, service_of, submitted
+from moebius.serve.dialects import model_of, retry_headers, route_with
 from moebius.serve.errors import (
     BadMaskError,
     BadPhotoError,
@@ -33,8 +33,8 @@ from moebius.serve.errors import (
     NotFoundError,
     ServeError,
 )
-from moebius.serve.leaving import unless_gone
-from moebius.serve.request import TYPES, FillAnswer, FillRequest, decode_base64, parse_fields
+from moebius.serve.leaving import answer_to, service_of
+from moebius.serve.request import TYPES, FillRequest, decode_base64, parse_fields
 from moebius.serve.routes_fill import Deadline
 from moebius.serve.uploads import read_form, read_json
 from moebius.settings import MAX_GROW, MAX_SEED
@@ -66,7 +66,7 @@ router = APIRouter(prefix="/api/v1", route_class=route_with(iopaint_error), tags
 )
 async def inpaint(request: Request, deadline: Deadline = None) -> Response:
     """Fill what is white in the mask."""
-    answer = await _answer_to(request, parse_inpaint(await _json(request)), deadline)
+    answer = await answer_to(request, parse_inpaint(await _json(request)), deadline)
     return Response(answer.data, media_type=answer.media_type, headers={"X-Seed": str(answer.seed)})
 
 
@@ -78,7 +78,7 @@ async def inpaint(request: Request, deadline: Deadline = None) -> Response:
 )
 async def adjust_mask(request: Request, deadline: Deadline = None) -> Response:
     """Grow, shrink or invert a mask."""
-    answer = await _answer_to(request, parse_adjustment(await _json(request)), deadline)
+    answer = await answer_to(request, parse_adjustment(await _json(request)), deadline)
     return Response(answer.data, media_type=answer.media_type)
 
 
@@ -223,8 +223,3 @@ def _model(request: Request) -> dict[str, Any]:
 async def _json(request: Request) -> dict[str, Any]:
     service = service_of(request)
     return await read_json(request, service.limits, service.memory)
-
-
-async def _answer_to(request: Request, fill: FillRequest, deadline: float | None) -> FillAnswer:
-    async with submitted(request, [fill], deadline) as (job,):
-        return await unless_gone(request, job.answer())

@@ -25,8 +25,6 @@ from moebius.serve.dialects import (
     model_of,
     retry_headers,
     route_with,
-    service_of,
-    submitted,
 )
 from moebius.serve.errors import (
     BadOutputError,
@@ -39,7 +37,7 @@ from moebius.serve.errors import (
     UnauthorisedError,
 )
 from moebius.serve.jobs import Event
-from moebius.serve.leaving import unless_gone
+from moebius.serve.leaving import service_of, submitted, unless_gone
 from moebius.serve.request import TYPES, FillAnswer, FillRequest, parse_fields
 from moebius.serve.routes_fill import Deadline
 from moebius.serve.uploads import Form, Upload, read_form

@@ -12,18 +12,16 @@ from PIL import Image
 
 from moebius.errors import MaskError, PhotoError
 from moebius.imaging import (
+    Hole,
     MaskSources,
     Photo,
     check_format,
     check_output,
-    grow_objects,
     read_photo,
     write_photo,
 )
-from moebius.imaging.arrays import Mask
 from moebius.imaging.decode import ImageSource
 from moebius.imaging.mask_pixels import alpha_mask, opaque_under
-from moebius.imaging.mask_sources import stored_orientation
 from moebius.pipeline import Moebius, Progress
 from moebius.pipeline.warned import warned
 from moebius.serve.adjusting import AdjustRequest, adjust_mask
@@ -98,21 +96,21 @@ def media_type(format: str) -> str:
     return {"jpeg": "image/jpeg", "heic": "image/heic"}.get(format, f"image/{check_format(format).lower()}")
 
 
-def _hole(photo: Photo, request: FillRequest) -> tuple[Photo, Mask]:
+def _hole(photo: Photo, request: FillRequest) -> tuple[Photo, Hole]:
     """The photo as it is to be filled, and what is filled of it."""
     grow = request.settings.get("grow")
     invert, fit = (bool(request.settings.get(name, False)) for name in ("invert", "fit_mask"))
     if request.mask is None:
         if photo.alpha is None:
             raise MaskError("mask: expected a mask, or a photo with transparency, got neither")
-        return MaskSources(alpha=True, grow=grow).mask_of(photo)
+        return MaskSources(alpha=True, grow=grow).hole_of(photo)
     mask = request.mask
     if request.mask_kind == "transparent":
         mask = _transparent(mask)
     sources = MaskSources(files=(mask,), invert=invert, fit=fit, grow=grow)
-    photo, hole = sources.mask_of(photo, None, stored_orientation(request.image))
+    photo, hole = sources.hole_in(photo, request.image, allow_large=True)
     if request.opaque:
-        photo = opaque_under(photo, grow_objects(hole, grow))
+        photo = opaque_under(photo, hole.grown(grow).mask)
     return photo, hole
 
 

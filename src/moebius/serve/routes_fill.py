@@ -13,9 +13,8 @@ from python_multipart.multipart import parse_options_header
 
 from moebius.serve.documents import FILLING, PICTURE, fill_body
 from moebius.serve.errors import BadMaskError, BadPhotoError
-from moebius.serve.leaving import unless_gone
+from moebius.serve.leaving import answer_to, service_of
 from moebius.serve.request import FillAnswer, FillRequest, decode_base64, parse_fields
-from moebius.serve.service import Service
 from moebius.serve.uploads import read_form, read_json
 
 router = APIRouter(prefix="/v1", tags=["fill"])
@@ -45,13 +44,7 @@ async def inpaint(
     """
     as_json = response == "json" or (response is None and _prefers_json(request))
     fill, name = await read_fill(request, report=as_json)
-    service: Service = request.app.state.service
-    job = service.submit(fill, request_id=request.state.request_id, deadline=deadline)
-    del fill
-    try:
-        answer = await unless_gone(request, job.answer())
-    finally:
-        service.forget(job)
+    answer = await answer_to(request, fill, deadline)
     if as_json:
         content = {
             "image": base64.b64encode(answer.data).decode(), "format": answer.format, "result": answer.report,
@@ -66,7 +59,7 @@ async def read_fill(request: Request, *, report: bool, previews: bool = False) -
     Raises:
         ServeError: see `read_form`, `parse_fields`.
     """
-    service: Service = request.app.state.service
+    service = service_of(request)
     kind, _ = parse_options_header(request.headers.get("content-type", ""))
     name = ""
     image: bytes | None

@@ -13,8 +13,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from moebius.serve.documents import FILLING, PICTURE, errors, fill_body
 from moebius.serve.errors import BadRequestError
 from moebius.serve.jobs import Event, Job
+from moebius.serve.leaving import service_of
 from moebius.serve.routes_fill import Deadline, file_response, read_fill
-from moebius.serve.service import Service
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -58,7 +58,7 @@ async def start(
 ) -> Response:
     """Start a fill. The body is that of /v1/inpaint."""
     fill, name = await read_fill(request, report=True, previews=previews)
-    job = _service(request).submit(fill, request_id=request.state.request_id, deadline=deadline)
+    job = service_of(request).submit(fill, request_id=request.state.request_id, deadline=deadline)
     job.name = name
     where = f"/v1/jobs/{job.id}"
     return JSONResponse(
@@ -69,7 +69,7 @@ async def start(
 @router.get("/{id}", response_class=JSONResponse, responses=errors(401, 404))
 async def look(request: Request, id: Id) -> Response:
     """Where a job stands."""
-    service = _service(request)
+    service = service_of(request)
     job = service.find(id)
     content: dict[str, Any] = {"id": job.id, "state": job.state, "fraction": job.fraction}
     if job.state == "queued":
@@ -86,7 +86,7 @@ async def look(request: Request, id: Id) -> Response:
 )
 async def fetch(request: Request, id: Id) -> Response:
     """The picture of a job that has ended; 409 before."""
-    job = _service(request).find(id)
+    job = service_of(request).find(id)
     if job.error is not None:
         raise job.error
     if job.result is None:
@@ -102,7 +102,7 @@ class NotDoneError(BadRequestError):
 @router.delete("/{id}", status_code=204, response_class=Response, responses=errors(401, 404))
 async def cancel(request: Request, id: Id) -> Response:
     """Cancel a job, and forget it and its picture."""
-    service = _service(request)
+    service = service_of(request)
     service.forget(service.find(id))
     return Response(status_code=204)
 
@@ -129,7 +129,7 @@ async def events(
 
     When the last listener leaves before the end, and none comes back within some seconds, the job is cancelled.
     """
-    service = _service(request)
+    service = service_of(request)
     job = service.find(id)
     service.joined(job)
     return _Stream(_lines(job, last), lambda: service.left(job))
@@ -170,8 +170,3 @@ async def _lines(job: Job, last: int) -> AsyncIterator[str]:
     finally:
         if waiting is not None:
             waiting.cancel()
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service

@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from moebius._version import __version__
 from moebius.imaging import output_formats
 from moebius.serve.documents import errors
+from moebius.serve.leaving import service_of
 from moebius.serve.request import settings_schema
-from moebius.serve.service import Service
 
 router = APIRouter(tags=["status"])
 
@@ -20,7 +20,7 @@ router = APIRouter(tags=["status"])
 async def info(request: Request) -> Response:
     """Model, settings with their ranges, formats and limits."""
     state = request.app.state
-    service: Service = state.service
+    service = service_of(request)
     limits = service.limits
     content: dict[str, Any] = {
         "version": __version__,
@@ -45,7 +45,7 @@ async def healthz() -> Response:
 @router.get("/readyz", response_class=JSONResponse, responses=errors(503))
 async def readyz(request: Request) -> Response:
     """Whether photos are taken and filled: a model is loaded, and the server is not ending."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     if service.ready:
         return JSONResponse({"status": "ready"})
     word = "ending" if service.draining else "starting"
