@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from pathlib import Path
+
+# One thread for torch and numpy, here and in the processes that tests start, set before anything imports them. Threads
+# of two test processes would wait for one another by turning in circles: the suite is quicker with one each, and on a
+# machine that is busy many times quicker. It also makes the last bits the same in all these processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from random_models import LIKE_NANO, LIKE_PUBLISHED, save_tiny
@@ -18,6 +24,12 @@ with contextlib.suppress(ImportError):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torchvision_anyhow()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: with a process a file, none that takes long is left to one process at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

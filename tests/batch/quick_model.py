@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from child_processes import child
 from fake_engine import FakeEngine, Floats
 from made_photos import disc, picture
 from PIL import Image
@@ -129,11 +131,13 @@ def item_of(folders: Folders, name: str, **changes: Any) -> Item:
     return replace(item, **changes)
 
 
-def start_program(*arguments: object, pause: float = 0.0) -> subprocess.Popen[bytes]:
+def running_program(
+    *arguments: object, pause: float = 0.0
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """`moebius batch` with the quick model, in a process of its own."""
     places = [TESTS, TESTS / "batch", TESTS / "pipeline"]
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(pause), *map(str, arguments)],
+    return child(
+        [sys.executable, "-c", PROGRAM, pause, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), "OMP_NUM_THREADS": "1"},

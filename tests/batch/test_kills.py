@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import random
 import signal
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from quick_model import Folders, make_folders, quick_model, start_program
+from child_processes import PATIENCE, wait_until
+from quick_model import Folders, make_folders, quick_model, running_program
 
 from moebius.batch.claims import Claims
+
+PAUSE = 0.03
+"""Seconds that the network takes for a step."""
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
@@ -23,28 +28,32 @@ def stamps(folder: Path) -> dict[str, tuple[int, int]]:
     return {name: (status.st_ino, status.st_mtime_ns) for name, status in files.items()}
 
 
-def kill_at_random(folders: Folders, kills: int, pause: float, longest: float) -> list[int]:
-    """How many pictures there are after each kill; a program is killed while or soon after it begins to work."""
+def kill_at_random(folders: Folders, kills: int) -> list[int]:
+    """How many pictures there are after each kill; a program is killed in the midst of its work."""
     chance, counts = random.Random(5), []
     for _ in range(kills):
-        before = stamps(folders.out)
-        process = start_program(folders.photos, folders.masks, folders.out, "--json", pause=pause)
-        while stamps(folders.out) == before and process.poll() is None:
-            time.sleep(0.005)
-        time.sleep(chance.uniform(0, longest))
-        process.kill()
-        process.communicate()
+        before, more = stamps(folders.out), chance.randint(1, 5)
+        arguments = (folders.photos, folders.masks, folders.out, "--json")
+        with running_program(*arguments, pause=PAUSE) as process:
+            wait_for_pictures(folders, len(before) + more, process)
+            time.sleep(chance.uniform(0, PAUSE))  # anywhere in the work on a picture
+            process.kill()
         after = stamps(folders.out)
         assert before.items() <= after.items(), "what was finished before the kill is not touched again"
         counts.append(len(after))
     return counts
 
 
-def check_kills(tmp_path: Path, photos: int, kills: int, pause: float, longest: float) -> None:
+def wait_for_pictures(folders: Folders, count: int, process: subprocess.Popen[bytes]) -> None:
+    wait_until(lambda: len(stamps(folders.out)) >= count, f"there are {count} pictures", process)
+
+
+def check_kills(tmp_path: Path, photos: int, kills: int) -> None:
     folders = make_folders(tmp_path, photos, ("png", "jpg", "bmp"))
-    counts = kill_at_random(folders, kills, pause, longest)
+    counts = kill_at_random(folders, kills)
     assert counts[-1] < photos and len(set(counts)) == kills, f"kills in the middle of the work, {counts}"
-    out, err = start_program(folders.photos, folders.masks, folders.out, "--json").communicate()
+    with running_program(folders.photos, folders.masks, folders.out, "--json") as process:
+        out, err = process.communicate()
     report = json.loads(out)
     assert err == b"" and report["failed"] == 0 and report["finished"] + report["done"] == photos
     assert counts[-1] == report["finished"]
@@ -59,19 +68,23 @@ def check_kills(tmp_path: Path, photos: int, kills: int, pause: float, longest: 
 
 
 def test_killed_a_few_times(tmp_path: Path) -> None:
-    check_kills(tmp_path, photos=40, kills=3, pause=0.03, longest=0.2)
+    check_kills(tmp_path, photos=40, kills=3)
 
 
 @pytest.mark.slow
 def test_killed_twenty_times_over_200_photos(tmp_path: Path) -> None:
-    check_kills(tmp_path, photos=200, kills=20, pause=0.03, longest=0.15)
+    check_kills(tmp_path, photos=200, kills=20)
 
 
 def test_two_processes_share_a_folder(tmp_path: Path) -> None:
     folders = make_folders(tmp_path, 30)
     places = (folders.photos, folders.masks, folders.out)
-    processes = [start_program(*places, "--json", pause=0.02) for _ in range(2)]
-    ended = [process.communicate() for process in processes]
+    with (
+        running_program(*places, "--json", pause=0.02) as one,
+        running_program(*places, "--json", pause=0.02) as other,
+    ):
+        processes = (one, other)
+        ended = [process.communicate() for process in processes]
     reports = [json.loads(out) for out, _ in ended]
     assert [process.returncode for process in processes] == [0, 0]
     assert [err for _, err in ended] == [b"", b""]
@@ -82,23 +95,25 @@ def test_two_processes_share_a_folder(tmp_path: Path) -> None:
     assert folders.outputs() == whole.outputs()
 
 
+def is_taken(claims: Claims, name: str) -> bool:
+    if not claims.take(name):
+        return True
+    claims.release(name)
+    return False
+
+
 def test_the_work_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     """While another one is waiting for it."""
     folders = make_folders(tmp_path, 8)
     places = (folders.photos, folders.masks, folders.out)
-    slow = start_program(*places, pause=60)
-    while not (folders.out / ".moebius-claims").exists():
-        time.sleep(0.01)
-    with Claims(folders.out) as claims:
-        while claims.take("000.png"):  # until the other one has it
-            claims.release("000.png")
-            time.sleep(0.01)
-    other = start_program(*places, "--json")
-    while len(stamps(folders.out)) < 3 and other.poll() is None:
-        time.sleep(0.01)
-    slow.kill()
-    out, err = other.communicate()
-    slow.communicate()
+    with running_program(*places, pause=3600) as slow:
+        wait_until(lambda: (folders.out / ".moebius-claims").exists(), "the first one has begun", slow)
+        with Claims(folders.out) as claims:
+            wait_until(lambda: is_taken(claims, "000.png"), "it has a photo", slow)
+        with running_program(*places, "--json") as other:
+            wait_for_pictures(folders, 3, other)
+            slow.kill()
+            out, err = other.communicate()
     assert (json.loads(out)["done"], err, other.returncode) == (8, b"", 0)
 
 
@@ -106,11 +121,10 @@ def test_interrupt(tmp_path: Path) -> None:
     """Ctrl-C: what is finished stays, and the same command goes on from there."""
     folders = make_folders(tmp_path, 60)
     places = (folders.photos, folders.masks, folders.out, "--json")
-    process = start_program(*places, pause=0.05)
-    while not stamps(folders.out) and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    with running_program(*places, pause=0.05) as process:
+        wait_for_pictures(folders, 1, process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
     report = json.loads(out)
     assert (process.returncode, err) == (130, b"moebius: error: stopped\n")
     assert report["stopped"] and 0 < report["done"] == len(folders.outputs()) == len(folders.lines()) < 60

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from child_processes import PATIENCE
 from PIL import Image
 from quick_model import Folders, SlowEngine, add_photo, item_of, make_folders, quick_model
 
@@ -220,5 +221,5 @@ def test_places_are_never_exceeded_and_none_starves() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert len(ended) == 60 and most == 3 and used == 0

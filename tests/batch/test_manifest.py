@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from child_processes import PATIENCE, child
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -152,8 +154,9 @@ with Claims(folder) as claims:
     for number in range(40):
         Manifest(folder).append(claims, Record(who, f"{who}-{number}", "done", nbytes=number, warnings=("x" * 3000,)))
 """
-    writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path, name]) for name in "abc"]
-    assert [each.wait(60) for each in writers] == [0, 0, 0]
+    with ExitStack() as stack:
+        writers = [stack.enter_context(child([sys.executable, "-c", code, tmp_path, name])) for name in "abc"]
+        assert [each.wait(PATIENCE) for each in writers] == [0, 0, 0]
     assert known(tmp_path) == {f"{who}-{number}": number for who in "abc" for number in range(40)}
 
 
@@ -168,27 +171,28 @@ def test_what_changed() -> None:
 
 
 CLAIM = """
-import sys, time
+import sys
 from pathlib import Path
 from moebius.batch.claims import Claims
 with Claims(Path(sys.argv[1])) as claims:
     print(claims.take("a.png"), claims.take("a.png"), flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
 def test_claims_end_with_their_process(tmp_path: Path) -> None:
-    other = subprocess.Popen([sys.executable, "-c", CLAIM, tmp_path], stdout=subprocess.PIPE, text=True)
-    assert other.stdout is not None and other.stdout.readline() == "True False\n"
-    with Claims(tmp_path) as claims:
-        assert not claims.take("a.png") and claims.take("b.png")
-        with claims.writing():
-            pass
-        other.kill()
-        other.communicate()
-        assert claims.take("a.png") and not claims.take("a.png")
-        claims.release("a.png")
-        assert claims.take("a.png")
+    arguments = [sys.executable, "-c", CLAIM, tmp_path]
+    with child(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "True False\n"
+        with Claims(tmp_path) as claims:
+            assert not claims.take("a.png") and claims.take("b.png")
+            with claims.writing():
+                pass
+            other.kill()
+            other.wait()
+            assert claims.take("a.png") and not claims.take("a.png")
+            claims.release("a.png")
+            assert claims.take("a.png")
     assert (tmp_path / ".moebius-claims").stat().st_size == 0
 
 

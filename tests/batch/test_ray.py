@@ -99,7 +99,7 @@ def test_killed_workers_change_nothing(tmp_path: Path) -> None:
     Image.fromarray(mask).save(tmp_path / "mask.png")
 
     words = [sys.executable, "-c", PROGRAM, str(tmp_path), str(COUNT), str(MOST_DEATHS), DEADLY, LOST]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=480)
     assert done.returncode == 0, done.stderr[-3000:]
     told, code, plan = done.stdout.splitlines()
     assert told.startswith(f"{COUNT - 1} filled, 1 failed; ") and code == "1", "its places were relative"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from child_processes import child, wait_until
 from click.testing import CliRunner
 from evaluation_stubs import write_photos, write_removals
 from PIL import Image
@@ -179,16 +178,11 @@ def test_killed_runs_go_on(request_: Request, tmp_path: Path) -> None:
         "--features", str(request_.features), "--model", request_.models[0], "--peer", "telea", "--peer", "push-pull",
         "--ceiling", "--out", str(tmp_path / "killed"), "--seeds", "2", "--no-cost", "--no-report", "--workers", "1",
     ]  # fmt: skip
-    process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     store = tmp_path / "killed" / "measured.sqlite"
-    deadline = time.monotonic() + 60
-    while (
-        not (store.exists() and _rows(store) >= 8) and time.monotonic() < deadline and process.poll() is None
-    ):
-        time.sleep(0.005)
-    assert process.poll() is None, process.communicate()[1]
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    with child(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: store.exists() and _rows(store) >= 8, "8 rows are measured", process)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
     assert 8 <= _rows(store) < 12 * 6
     assert not (tmp_path / "killed" / "results.json").exists()
     done = subprocess.run(program, capture_output=True, text=True, check=False)

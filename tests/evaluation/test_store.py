@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from child_processes import child
 
 from moebius.errors import OutputError
 from moebius.evaluation.store import Measured, Store, digest
@@ -58,16 +56,10 @@ for i in range(100_000):
 def test_a_writer_that_is_killed_loses_nothing_that_it_had_finished(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(20)]
-        time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-        lines += process.stdout.read().splitlines()
-        process.stdout.close()
-        process.wait()
+        with child([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True) as process:
+            lines = [process.stdout.readline() for _ in range(20)]
+            process.kill()
+            lines += process.stdout.read().splitlines()
         last = int(lines[-1])
         with Store(path) as store:
             for i in range(last + 1):

@@ -142,7 +142,7 @@ def fake_server() -> Iterator[Fake]:
             try:
                 self._event(1, "queued", {"position": 1})
                 self._event(2, "progress", half)
-                fake.go.wait(30)
+                fake.go.wait()
                 if fake.fail is None:
                     self._event(
                         3, "done", {"format": fake.forms[number].get("format", b"png").decode(), "result": {}}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from child_processes import PATIENCE
+
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Download
 
@@ -22,6 +24,7 @@ class OpenedPage:
     def __init__(self, context: BrowserContext, url: str, troubles: tuple[str, ...]):
         self.context = context
         self.page = context.new_page()
+        self.page.set_default_timeout(PATIENCE * 1000)
         self.troubles: list[str] = []
         self._expected = (*troubles, OUR_OWN)
         self._url = url
@@ -74,7 +77,7 @@ class OpenedPage:
 
     def state(self, name: str) -> None:
         """Waits until the page shows "start", "mask" or "fill"."""
-        self.page.locator(f"body[data-state={name}]").wait_for(timeout=60_000)
+        self.page.locator(f"body[data-state={name}]").wait_for()
 
     def message(self) -> str:
         self.page.locator("#message:visible").wait_for()

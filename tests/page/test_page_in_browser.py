@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from child_processes import wait_until
 from page.conftest import Opener
 from page.fake_server import Fake
 from page.opened_page import OpenedPage
@@ -131,7 +131,7 @@ def test_keys_alone(server: str, open_page: Opener, photo_file: PhotoFile) -> No
     keyboard.press("Enter")
     page.state("fill")
     keyboard.press("t")
-    page.page.locator("#tries button").nth(2).wait_for(timeout=60_000)
+    page.page.locator("#tries button").nth(2).wait_for()
     keyboard.press(",")
     assert page.chosen() == 1
     with page.page.expect_download() as waiting:
@@ -289,7 +289,7 @@ def test_progress_preview_and_cancel(fake: Fake, open_page: Opener, photo_file: 
     page.command("run")
     page.page.get_by_text("Removing, 50 %").wait_for()
     assert page.page.locator("#progress").get_attribute("aria-valuenow") == "50"
-    eventually(lambda: page.colour(0.5, 0.5) == [0, 0, 255], "the preview is drawn where the mask is")
+    wait_until(lambda: page.colour(0.5, 0.5) == [0, 0, 255], "the preview is drawn where the mask is")
     assert page.colour(0.5, 0.1) != [0, 0, 255]
     assert not page.enabled("undo") and not page.enabled("brush")
     page.draw((0.1, 0.1), (0.2, 0.2))  # pans
@@ -426,10 +426,10 @@ def test_leaving_is_asked_about(fake: Fake, open_page: Opener, photo_file: Photo
     page.page.on("dialog", answer)
     page.draw((0.4, 0.4), (0.5, 0.5))
     page.page.set_input_files("#photo-file", photo_file("other.png"))
-    eventually(lambda: asked == ["confirm"], "another photo would lose the mask")
+    wait_until(lambda: asked == ["confirm"], "another photo would lose the mask")
     page.run()
     page.page.evaluate("location.reload()")
-    eventually(lambda: asked == ["confirm", "beforeunload"], "leaving would lose the fill")
+    wait_until(lambda: asked == ["confirm", "beforeunload"], "leaving would lose the fill")
     page.download()
     page.page.set_input_files("#photo-file", photo_file("other.png", size=(50, 50)))
     page.page.get_by_text("other.png · 50 × 50").wait_for()
@@ -447,7 +447,7 @@ def test_settings(fake: Fake, open_page: Opener, photo_file: PhotoFile) -> None:
     assert page.page.locator("#fields label").all_inner_texts()[:3] == ["Seed", "Grow", "Feather"]
     page.page.fill("#setting-grow", "30")
     page.page.keyboard.press("Tab")
-    eventually(lambda: outlined(page) > narrow + 20, "the outline follows")
+    wait_until(lambda: outlined(page) > narrow + 20, "the outline follows")
     page.page.fill("#setting-seed", "18446744073709551615")
     page.page.keyboard.press("Tab")
     page.page.keyboard.press("Escape")
@@ -496,11 +496,11 @@ def test_screenshots(server: str, open_page: Opener, tmp_path: Path, name: str) 
             0.085 * (page.place(1, 0)[0] - page.place(0, 0)[0]),
         )
         page.draw((0.503, 0.3), (0.503, 0.92))
-        eventually(lambda: outlined(page) > 0, "the outline is drawn")
+        wait_until(lambda: outlined(page) > 0, "the outline is drawn")
     if moment in ("fill", "compare"):
         page.run()
         page.command("another")
-        page.page.locator("#tries button").nth(2).wait_for(timeout=60_000)
+        page.page.locator("#tries button").nth(2).wait_for()
     if moment == "compare":
         page.command("compare")
         page.draw((0.5, 0.5), (0.507, 0.5))  # the slider
@@ -526,7 +526,7 @@ def test_a_photo_of_a_hundred_megapixels(
     page = open_page(fake.url)
     page.open(photo)
     assert page.size() == (12_000, 8_000)
-    eventually(lambda: page.colour(0.9, 0.9) == [90, 120, 150], "it is drawn")
+    wait_until(lambda: page.colour(0.9, 0.9) == [90, 120, 150], "it is drawn")
     page.command("rectangle")
     page.draw((0.25, 0.25), (0.5, 0.5))
     page.command("actual")
@@ -534,7 +534,7 @@ def test_a_photo_of_a_hundred_megapixels(
     middle = (640 - left) / zoom / 12_000, (400 - top) / zoom / 8_000
     assert zoom == 1 and page.colour(*middle) == [90, 120, 150]
     page.command("run")
-    eventually(lambda: len(fake.forms) == 1, "it is sent")
+    wait_until(lambda: len(fake.forms) == 1, "it is sent")
     mask = fake.mask()
     assert mask.shape == (8_000, 12_000) and mask[2_100:3_900, 3_100:5_900].all() and not mask[:1_900].any()
     assert fake.forms[0]["image"] == photo.read_bytes(), "the file goes out as it came"
@@ -555,7 +555,7 @@ def test_details_of_large_turned_photos_are_in_their_place(
     page = open_page(fake.url)
     page.open(photo)
     assert page.size() == (4000, 7000)
-    eventually(lambda: page.colour(0.5, 0.5) != [0, 0, 0], "it is drawn")
+    wait_until(lambda: page.colour(0.5, 0.5) != [0, 0, 0], "it is drawn")
     page.command("actual")
     left, top, _ = page.view()
     places = [((x - left) / 4000, (y - top) / 7000) for x in (200, 900) for y in (200, 500)]
@@ -583,10 +583,3 @@ def outlined(page: OpenedPage) -> float:
         }"""
     )
     return (found[1] - found[0]) / page.view()[2]
-
-
-def eventually(test: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + 30
-    while not test():
-        assert time.monotonic() < until, what
-        time.sleep(0.02)

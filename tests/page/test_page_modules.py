@@ -95,10 +95,10 @@ def test_types(pytestconfig: pytest.Config) -> None:
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=120,
+                timeout=30,
             )
         except subprocess.TimeoutExpired:
-            pytest.skip("TypeScript cannot be had here within 120 s")
+            pytest.skip("TypeScript cannot be had here within 30 s")
         if got.returncode != 0:
             pytest.skip(f"TypeScript cannot be had here: {got.stderr.strip()[-200:]}")
     done = subprocess.run([str(compiler), "-p", str(FOLDER)], capture_output=True, text=True, check=False)

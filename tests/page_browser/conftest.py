@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from child_processes import PATIENCE
 from exported_site import Host, hosted, quick_model
 from npm_runtime import runtime_archive
 from system_browser import system_browser
@@ -56,6 +57,7 @@ def page(browser: Browser, host: Host) -> Iterator[Page]:
     """The site's page, just opened by a browser that has nothing of it."""
     context = browser.new_context()
     opened = context.new_page()
+    opened.set_default_timeout(PATIENCE * 1000)
     opened.goto(host.address)
     yield opened
     context.close()

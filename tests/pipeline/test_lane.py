@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from child_processes import PATIENCE
 from fake_engine import FakeEngine, Floats
 from made_photos import disc, picture
 from random_models import LIKE_NANO
@@ -30,7 +31,7 @@ class Gated(FakeEngine):
 
     def encode(self, image: Floats) -> Floats:
         self.entered.set()
-        assert self.go.wait(10)
+        assert self.go.wait(PATIENCE)
         self.rows_seen.append(len(image))
         if (image > 2).any():
             raise ValueError("a picture that the engine cannot stand")
@@ -41,7 +42,7 @@ def ask_together(lane: Lane, engine: Gated, pictures: Sequence[Floats]) -> list[
     """Encode all pictures, in threads of their own, while the engine is held up by a first call."""
     with ThreadPoolExecutor(len(pictures) + 1) as pool:
         first = pool.submit(lane.encode, np.zeros((1, 3, 8, 8), np.float32))
-        assert engine.entered.wait(10)
+        assert engine.entered.wait(PATIENCE)
         waiting = []
         for count, each in enumerate(pictures, 1):
             waiting.append(pool.submit(lane.encode, each))
@@ -118,7 +119,7 @@ def test_engines_that_take_several_calls_get_them() -> None:
             self.both = threading.Barrier(2)
 
         def encode(self, image: Floats) -> Floats:
-            self.both.wait(10)
+            self.both.wait(PATIENCE)
             return super().encode(image)
 
     pictures = [*pictures_of(1, side=16), *pictures_of(1, side=24)]
@@ -199,7 +200,7 @@ def test_a_lane_that_is_given_up_gives_its_engine_back() -> None:
         del model
         gc.collect()
         for thread in threads:
-            thread.join(10)
+            thread.join(PATIENCE)
         del threads
     assert threading.active_count() == before
     assert [engine() for engine in engines] == [None, None]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -12,8 +11,6 @@ import numpy as np
 import psutil
 from PIL import Image
 
-PATIENCE = 60.0
-"""Seconds for something to happen that has to; nothing waits for a fixed time."""
 LONG = {"steps": "1000"}
 """Fields of a fill that takes far longer than any test."""
 STRICT: dict[str, Any] = {
@@ -36,7 +33,7 @@ def pixels_of(data: bytes, mode: str | None = None) -> Any:
 
 def numbers(server: str | httpx.Client) -> dict[str, float]:
     """What `/metrics` of a server (or of a client's server) tells, by name and labels as they stand there."""
-    answer = httpx.get(f"{server}/metrics") if isinstance(server, str) else server.get("/metrics")
+    answer = httpx.get(f"{server}/metrics", timeout=60) if isinstance(server, str) else server.get("/metrics")
     assert answer.status_code == 200, answer.text
     lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
@@ -56,16 +53,6 @@ def form(photo: bytes, mask: bytes | None, **fields: Any) -> dict[str, Any]:
 def memory_of(process: int) -> int:
     """Bytes of memory that a process holds, without what it shares with files."""
     return int(psutil.Process(process).memory_full_info().uss)
-
-
-def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    """The condition's first value that is true."""
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"waited in vain: {what}")
 
 
 def events(lines: Iterator[str]) -> Iterator[tuple[int, str, str]]:

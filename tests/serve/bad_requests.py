@@ -25,7 +25,7 @@ class Bad:
 
 
 def good_form(photo: bytes, mask: bytes) -> bytes:
-    """A form that can be filled, but for `steps`: whatever is changed in it, there is no picture to wait for."""
+    """A form that can be filled, but for `steps`, and for a mask of another size: one of the two faults stays."""
     parts = [
         b'Content-Disposition: form-data; name="image"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
         + photo,

@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from asking import STRICT, numbers, quiet, wait_until
+from asking import STRICT, numbers, quiet
+from child_processes import wait_until
 from PIL import Image
 from running import Server, running_server
 

@@ -9,14 +9,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-START_SECONDS = 60.0
+from child_processes import wait_until
 
 
 @dataclass
@@ -46,13 +45,12 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
 
     def wait_until_ready(self) -> None:
-        until = time.monotonic() + START_SECONDS
-        while time.monotonic() < until:
-            assert self.process.poll() is None, self.log.read_text()
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/readyz"):
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"not ready: {self.log.read_text()}")
+        wait_until(self._is_ready, "the server is ready", self.process, self.log.read_text)
+
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/readyz"):
+            return True
+        return False
 
 
 @contextlib.contextmanager
@@ -88,11 +86,6 @@ def running_server(folder: Path, *arguments: str, ready: bool = True) -> Iterato
 
 
 def _address(process: subprocess.Popen[str], log: Path) -> str:
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until:
-        found = re.search(r"serving \S+ on (http\S+)", log.read_text())
-        if found:
-            return found[1]
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.05)
-    raise AssertionError(f"never listened: {log.read_text()}")
+    line = re.compile(r"serving \S+ on (http\S+)")
+    found = wait_until(lambda: line.search(log.read_text()), "the server listens", process, log.read_text)
+    return str(found[1])

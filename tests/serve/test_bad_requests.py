@@ -15,29 +15,30 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from asking import error_of, form, memory_of, numbers, pixels_of, quiet, wait_until
+from asking import error_of, form, memory_of, numbers, pixels_of, png, quiet
 from bad_requests import FORM, Bad, bad_requests, malformed_forms
+from child_processes import wait_until
 from made_photos import picture
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from running import Server, running_server
 
 CLIENTS = 6
+MISFIT = png(np.full((9, 8), 255, np.uint8))
+"""A mask that fits no photo here, so that no change to a request makes a picture of it, which would take time."""
 
 
 def test_malformed_forms(server: str, photo: bytes, mask: bytes) -> None:
-    """Each is refused, or is a form after all."""
-    messages, filled = set(), 0
+    """Each is refused."""
+    messages = set()
     with httpx.Client(base_url=server, timeout=60) as client:
-        for body in malformed_forms(photo, mask, 200):
+        for body in malformed_forms(photo, MISFIT, 200):
             answer = client.post("/v1/inpaint", content=body, headers={"Content-Type": FORM})
-            filled += answer.status_code == 200  # the field that is wrong in all of them may be lost
-            if answer.status_code != 200:
-                status, kind, message = error_of(answer)
-                assert status == 400 and kind in ("request", "photo", "mask", "settings"), message
-                messages.add(message)
+            status, kind, message = error_of(answer)
+            assert status == 400 and kind in ("request", "photo", "mask", "settings"), message
+            messages.add(message)
         assert client.post("/v1/inpaint", **form(photo, mask)).status_code == 200
-    assert len(messages) > 10 and filled < 20
+    assert len(messages) > 10
 
 
 @pytest.mark.slow
@@ -45,12 +46,14 @@ def test_ten_thousand_bad_requests(tmp_path: Path, photo: bytes, mask: bytes) ->
     with running_server(tmp_path, "--log-level", "error", "--idle", "2") as server:
         expected = httpx.post(f"{server.url}/v1/inpaint", **form(photo, mask)).content
         processes = [server.process.pid, server.worker]
-        send_all(server, list(bad_requests(photo, mask, 1000, seed=1)))  # whatever is loaded once, is loaded
+        send_all(
+            server, list(bad_requests(photo, MISFIT, 1000, seed=1))
+        )  # whatever is loaded once, is loaded
         wait_until(lambda: no_strangers(server), "all connections are closed")
         handles = [psutil.Process(each).num_fds() for each in processes]
         memory = [memory_of(each) for each in processes]
 
-        send_all(server, list(bad_requests(photo, mask, 10_000)))
+        send_all(server, list(bad_requests(photo, MISFIT, 10_000)))
 
         wait_until(lambda: no_strangers(server), "all connections are closed")
         assert server.worker == processes[1]  # it has not died of any

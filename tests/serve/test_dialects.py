@@ -14,10 +14,11 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from child_processes import PATIENCE
 from PIL import Image
 
 from moebius.serve.app import create_app
-from moebius.serve.errors import DeadlineError, WorkerError
+from moebius.serve.errors import BusyError, DeadlineError, WorkerError
 from moebius.serve.jobs import Job
 from moebius.serve.limits import Limits
 from moebius.serve.request import FillAnswer
@@ -62,7 +63,7 @@ class Setting:
 def run(test: Test, **limits: Any) -> None:
     async def inside() -> None:
         setting = Setting(**limits)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await test(setting)
         assert setting.is_empty
 
@@ -89,6 +90,28 @@ def test_a_full_queue_is_a_rate_limit_and_takes_none_of_several() -> None:
         assert setting.is_empty
 
     run(test, queue=2)
+
+
+@pytest.mark.parametrize("path", ["/v1/inpaint", "/v1/images/edits", "/api/v1/inpaint"])
+def test_nobody_is_told_to_come_back_too_early(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole seconds, upwards, in every dialect."""
+
+    def submit(*_: Any, **__: Any) -> None:
+        raise BusyError("the queue is full", retry_after=2.2)
+
+    async def test(setting: Setting) -> None:
+        monkeypatch.setattr(setting.service, "submit", submit)
+        data = base64.b64encode(b"no photo").decode()
+        body: dict[str, Any] = {"json": {"image": data, "mask": data}}
+        if path == "/v1/images/edits":
+            body = {"files": {"image": IMAGE}, "data": {"prompt": ""}}
+        async with http.AsyncClient(
+            transport=http.ASGITransport(setting.app), base_url="http://test"
+        ) as client:
+            answer = await client.post(path, **body)
+        assert answer.status_code == 429 and answer.headers["Retry-After"] == "3", answer.text
+
+    run(test)
 
 
 @pytest.mark.parametrize(("failure", "again"), [(WorkerError, None), (DeadlineError, "false")])

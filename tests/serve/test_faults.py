@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from asking import LONG, error_of, events, form, numbers, pixels_of, png, quiet, wait_until
+from asking import LONG, error_of, events, form, numbers, pixels_of, png, quiet
+from child_processes import PATIENCE, wait_until
 from made_photos import picture
 from poisoned import POISON, run_poisoned
 from running import Server, running_server
@@ -146,7 +147,7 @@ def test_sigterm_finishes_what_is_there(own: Server, photo: bytes, mask: bytes) 
         refused = client.post("/v1/inpaint", **form(photo, mask))
         assert error_of(refused)[:2] == (503, "busy") and refused.headers["Retry-After"]
         assert asked.result().status_code == 200 and asked.result().content == expected
-    assert own.process.wait(20) == 0
+    assert own.process.wait(PATIENCE) == 0
     assert not psutil.pid_exists(worker)
     assert "Traceback" not in own.log.read_text()
 
@@ -157,7 +158,7 @@ def test_jobs_can_be_fetched_while_the_server_ends(own: Server, photo: bytes, ma
     with httpx.Client() as client:
         wait_until(lambda: client.get(where).json()["state"] == "done", "the job is done")
         assert client.get(f"{where}/result").status_code == 200
-    assert own.process.wait(20) == 0
+    assert own.process.wait(PATIENCE) == 0
 
 
 def test_draining_has_an_end(tmp_path: Path, photo: bytes, mask: bytes) -> None:
@@ -166,7 +167,7 @@ def test_draining_has_an_end(tmp_path: Path, photo: bytes, mask: bytes) -> None:
         wait_until(lambda: numbers(server.url)["moebius_jobs_running"] == 1, "the fill is under way")
         worker = server.worker
         server.terminate()
-        assert server.process.wait(20) == 0
+        assert server.process.wait(PATIENCE) == 0
         assert not psutil.pid_exists(worker)
         assert error_of(asked.result())[:2] == (503, "busy")
 
@@ -177,7 +178,7 @@ def test_a_second_signal_ends_at_once(own: Server, photo: bytes, mask: bytes) ->
     own.terminate()
     wait_until(lambda: httpx.get(f"{own.url}/readyz").status_code == 503, "it says that it is ending")
     own.terminate()
-    assert own.process.wait(10) == 0  # the job would go on for longer, and so would draining
+    assert own.process.wait(20) == 0  # the job would go on for longer, and so would draining
     wait_until(lambda: not psutil.pid_exists(worker), "the worker ends too")
 
 

@@ -91,6 +91,19 @@ def test_without_a_mask_what_is_transparent_is_filled_and_becomes_opaque(server:
     ).all()
 
 
+def test_transparency_that_is_filled_is_none_that_a_format_would_lose(server: str, photo: bytes) -> None:
+    for outside, status in ((255, 200), (180, 400)):
+        alpha = np.full((64, 96), outside, np.uint8)
+        alpha[HOLE] = 0
+        answer = ask(server, png(np.dstack([pixels_of(photo), alpha])), None, grow=0, format="jpeg")
+        assert answer.status_code == status, answer.text
+        if status == 200:
+            assert answer.headers["Content-Type"] == "image/jpeg"
+            assert pixels_of(answer.content).shape == (64, 96, 3)
+        else:
+            assert error_of(answer)[1] == "output"
+
+
 def test_without_a_mask_and_without_transparency_there_is_nothing_to_fill(server: str, photo: bytes) -> None:
     assert error_of(ask(server, photo, None))[:2] == (400, "mask")
 

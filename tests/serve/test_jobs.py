@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from asking import LONG, STRICT, error_of, events, form, numbers, pixels_of, png, quiet, wait_until
+from asking import LONG, STRICT, error_of, events, form, numbers, pixels_of, png, quiet
+from child_processes import wait_until
 from made_photos import picture
 from PIL import Image
 

@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from asking import LONG, STRICT, error_of, form, memory_of, numbers, png, wait_until
+from asking import LONG, STRICT, error_of, form, memory_of, numbers, png
+from child_processes import wait_until
 from PIL import Image
 from running import Server
 

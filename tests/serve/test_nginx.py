@@ -8,12 +8,13 @@ import re
 import shutil
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
+from child_processes import PATIENCE, child, wait_until
 from running import Server
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
@@ -30,31 +31,28 @@ http {{
     include {folder}/moebius.conf;
 }}
 """
-WAIT_SECONDS = 30.0
 
 
 @contextlib.contextmanager
 def running_nginx(folder: Path, behind: int) -> Iterator[str]:
     """nginx on a free port before the server on port `behind`; its address."""
-    assert NGINX is not None
     (folder / "written").mkdir(parents=True)
-    text, port = CONFIGURATION.read_text(), _free_port()
-    for ours, theirs in {
-        "listen 80;": f"listen 127.0.0.1:{port};",
-        "127.0.0.1:8080": f"127.0.0.1:{behind}",
-    }.items():
-        assert ours in text
-        text = text.replace(ours, theirs)
-    (folder / "moebius.conf").write_text(text)
-    (folder / "nginx.conf").write_text(AROUND.format(folder=folder))
-    process = subprocess.Popen([NGINX, "-c", f"{folder}/nginx.conf"], stderr=subprocess.PIPE, text=True)
-    try:
-        _until(lambda: process.poll() is not None or _listens(port))
-        assert process.poll() is None, process.communicate()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
+    with _kept_port() as port:
+        text = CONFIGURATION.read_text()
+        for ours, theirs in {
+            "listen 80;": f"listen 127.0.0.1:{port} reuseport;",
+            "127.0.0.1:8080": f"127.0.0.1:{behind}",
+        }.items():
+            assert ours in text
+            text = text.replace(ours, theirs)
+        (folder / "moebius.conf").write_text(text)
+        (folder / "nginx.conf").write_text(AROUND.format(folder=folder))
+        log = folder / "said"
+        with log.open("w") as sink, child([NGINX, "-c", f"{folder}/nginx.conf"], stderr=sink) as process:
+            wait_until(lambda: _listens(port), "nginx listens", process, log.read_text)
+            yield f"http://127.0.0.1:{port}"
+            process.terminate()
+            process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +111,9 @@ def test_a_client_that_leaves_takes_its_job_along(proxy: str, server: str, photo
     request = httpx.Request("POST", f"{proxy}/v1/inpaint", files=files, data={"steps": "900"})
     before = _count(server, 'jobs_ended_total{state="cancelled"}')
     with _sent(request):
-        _until(lambda: _count(server, "jobs_running") == 1)
-    _until(lambda: _count(server, 'jobs_ended_total{state="cancelled"}') == before + 1)
+        wait_until(lambda: _count(server, "jobs_running") == 1, "the fill is under way")
+    cancelled = 'jobs_ended_total{state="cancelled"}'
+    wait_until(lambda: _count(server, cancelled) == before + 1, "the fill is given up")
 
 
 def test_uploads_are_passed_on_as_they_come_and_never_written(
@@ -123,16 +122,18 @@ def test_uploads_are_passed_on_as_they_come_and_never_written(
     size = 8 << 20
     request = httpx.Request("POST", f"{proxy}/v1/inpaint", files={"image": ("a.png", bytes(size))})
     with _sent(request, until=size // 2):
-        _until(lambda: _count(server, "held_bytes") >= size // 2 - (1 << 16))
+        wait_until(lambda: _count(server, "held_bytes") >= size // 2 - (1 << 16), "half of it is there")
     assert [path for path in (folder / "written").rglob("*") if path.is_file()] == []
-    _until(lambda: _count(server, "held_bytes") < size // 4)
+    wait_until(lambda: _count(server, "held_bytes") < size // 4, "it is forgotten")
 
 
 @pytest.mark.parametrize("size", [(64 << 20) + 1, 66 << 20])
 def test_bodies_that_are_too_large(proxy: str, size: int) -> None:
     """A little too large: the server says no. Much: nginx does, in the same form."""
     head = "POST /v1/inpaint HTTP/1.1\r\nHost: here\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-    status, body = _raw(proxy, f"{head}Content-Length: {size}\r\n\r\n")
+    with _connected(proxy) as wire:
+        wire.sendall(f"{head}Content-Length: {size}\r\n\r\n".encode())
+        status, _, body = _answer(wire)
     assert status == 413
     error = json.loads(body)["error"]
     assert set(error) == {"type", "message", "request_id"}
@@ -140,16 +141,21 @@ def test_bodies_that_are_too_large(proxy: str, size: int) -> None:
 
 
 def test_too_many_at_once_from_one_address(proxy: str) -> None:
-    with httpx.Client(base_url=proxy, timeout=60) as client:
-        answers = [client.post("/v1/nothing") for _ in range(150)]
-        refused = [each for each in answers if each.status_code == 429]
-        assert refused and {each.status_code for each in answers} == {404, 429}
-        assert refused[0].json()["error"]["type"] == "busy" and refused[0].headers["retry-after"] == "5"
-        assert client.get("/healthz").status_code == 200, "only what starts work is counted"
+    """All are sent before an answer is read: however slow the server is, nginx gets them at once."""
+    with ExitStack() as stack:
+        wires = [stack.enter_context(_connected(proxy)) for _ in range(48)]
+        for wire in wires:
+            wire.sendall(b"POST /v1/nothing HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\n\r\n")
+        answers = [_answer(wire) for wire in wires]
+        assert httpx.get(f"{proxy}/healthz").status_code == 200, "only what starts work is counted"
+    refused = [(head, body) for status, head, body in answers if status == 429]
+    assert refused and {status for status, *_ in answers} == {404, 429}
+    for head, body in refused:
+        assert json.loads(body)["error"]["type"] == "busy" and "retry-after: 5" in head.lower()
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
-    with running_nginx(tmp_path / "here", _free_port()) as proxy:
+    with _kept_port() as nobody, running_nginx(tmp_path / "here", nobody) as proxy:
         answer = httpx.get(f"{proxy}/v1/info")
     assert answer.status_code == 503 and answer.json()["error"]["type"] == "busy"
 
@@ -160,21 +166,23 @@ def _sent(request: httpx.Request, until: int | None = None) -> Iterator[None]:
     body = request.read()
     head = f"{request.method} {request.url.raw_path.decode()} HTTP/1.1\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
-    with socket.create_connection((request.url.host, request.url.port or 80), WAIT_SECONDS) as wire:
+    with socket.create_connection((request.url.host, request.url.port or 80), PATIENCE) as wire:
         wire.sendall(head.encode() + b"\r\n" + body[:until])
         yield
 
 
-def _raw(address: str, text: str) -> tuple[int, str]:
-    """Status and body of the answer to some bytes."""
+def _connected(address: str) -> socket.socket:
     host, _, port = address.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), WAIT_SECONDS) as wire:
-        wire.sendall(text.encode())
-        answer = b""
-        while b"}}" not in answer and (more := wire.recv(65536)):
-            answer += more
+    return socket.create_connection((host, int(port)), PATIENCE)
+
+
+def _answer(wire: socket.socket) -> tuple[int, str, str]:
+    """Status, head and body of an answer that is an error."""
+    answer = b""
+    while b"}}" not in answer and (more := wire.recv(65536)):
+        answer += more
     head, _, body = answer.decode().partition("\r\n\r\n")
-    return int(head.split()[1]), body[body.index("{") : body.rindex("}") + 1]
+    return int(head.split()[1]), head, body[body.index("{") : body.rindex("}") + 1]
 
 
 def _count(server: str, name: str) -> float:
@@ -184,18 +192,13 @@ def _count(server: str, name: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-def _until(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + WAIT_SECONDS
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.socket() as any_port:
-        any_port.bind(("127.0.0.1", 0))
-        port: int = any_port.getsockname()[1]
-        return port
+@contextlib.contextmanager
+def _kept_port() -> Iterator[int]:
+    """A port that nobody else is given meanwhile. Nobody listens there, until one does with SO_REUSEPORT."""
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(("127.0.0.1", 0))
+        yield kept.getsockname()[1]
 
 
 def _listens(port: int) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from child_processes import PATIENCE
 from PIL import Image
 from running import running_server
 
@@ -91,7 +92,7 @@ def test_two_replicas_of_which_one_is_killed(
         assert died, "expected the killed replica to have had photos"
 
         here.terminate()
-        assert here.process.wait(60) == 0
+        assert here.process.wait(PATIENCE) == 0
 
 
 def _fill(client: httpx.Client, files: dict[str, Any], **fields: str) -> bytes:

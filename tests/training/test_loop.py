@@ -6,12 +6,13 @@ import json
 import shutil
 import signal
 import subprocess
-import time
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from child_processes import PATIENCE, child, wait_until
 from tiny_runs import (
     TEACHER_CHANGES,
     Tiny,
@@ -35,10 +36,12 @@ EVERYTHING = ("loss.smoothing=0.5", "run.accumulate=2", "run.batch=2", "data.vie
 """All that has a state of its own between steps."""
 
 
-def start(tiny: Tiny, out: Path, *changes: str, more: tuple[object, ...] = ()) -> subprocess.Popen[str]:
+def start(
+    tiny: Tiny, out: Path, *changes: str, more: tuple[object, ...] = ()
+) -> AbstractContextManager[subprocess.Popen[str]]:
     """The distillation in a process of its own."""
     arguments = [*options(tiny, out, changes), "--teacher", tiny.teacher, "--save-every", 0, *more]
-    return subprocess.Popen(
+    return child(
         command("distill", tiny.recipe, *arguments),
         env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -47,9 +50,8 @@ def start(tiny: Tiny, out: Path, *changes: str, more: tuple[object, ...] = ()) -
 def wait_for(process: subprocess.Popen[str], out: Path, step: int) -> None:
     """Until that many steps are logged."""
     log = out / "log.jsonl"
-    while not (log.exists() and f'"step": {step}, "kind": "train"' in log.read_text()):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
+    logged = f'"step": {step}, "kind": "train"'
+    wait_until(lambda: log.exists() and logged in log.read_text(), f"step {step} is logged", process)
 
 
 @pytest.mark.slow
@@ -59,11 +61,10 @@ def test_a_killed_run_ends_with_the_same_bits(tiny: Tiny, tmp_path: Path, name: 
     tiny.train(tmp_path / "straight", *changes)
 
     out = tmp_path / "killed"
-    process = start(tiny, out, *changes)
-    wait_for(process, out, 3)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    with start(tiny, out, *changes) as process:
+        wait_for(process, out, 3)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
     at = step_of(out / "checkpoint.safetensors")
     assert 2 <= at < 8
     (out / ".checkpoint.safetensors.1.partial").write_bytes(
@@ -84,21 +85,20 @@ def test_a_killed_run_ends_with_the_same_bits(tiny: Tiny, tmp_path: Path, name: 
 @pytest.mark.parametrize("loaders", [2])
 def test_loader_processes_change_nothing(tiny: Tiny, tmp_path: Path, loaders: int) -> None:
     tiny.train(tmp_path / "thread", "run.accumulate=2", "run.batch=2")
-    outcome = start(
-        tiny, tmp_path / "processes", "run.accumulate=2", "run.batch=2", more=("--loaders", loaders)
-    )
-    _, told = outcome.communicate()
-    assert outcome.returncode == 0, told
+    changes = ("run.accumulate=2", "run.batch=2")
+    with start(tiny, tmp_path / "processes", *changes, more=("--loaders", loaders)) as process:
+        _, told = process.communicate()
+    assert process.returncode == 0, told
     assert differences(state(tmp_path / "thread"), state(tmp_path / "processes")) == []
 
 
 @pytest.mark.slow
 def test_a_signal_stops_after_the_step_and_the_command_goes_on(tiny: Tiny, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = start(tiny, out, "run.steps=100000")
-    wait_for(process, out, 2)
-    process.send_signal(signal.SIGTERM)
-    said, told = process.communicate(timeout=60)
+    with start(tiny, out, "run.steps=100000") as process:
+        wait_for(process, out, 2)
+        process.send_signal(signal.SIGTERM)
+        said, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and told == ""
     at = step_of(out / "checkpoint.safetensors")
     assert said == f"stopped after step {at}; the same command goes on from there\n"

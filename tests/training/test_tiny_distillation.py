@@ -107,7 +107,7 @@ def held_out(runs: Runs, out: Path, *, model: Path | None) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_it_takes_minutes(runs: Runs) -> None:
-    assert runs.seconds < 120, "of one core's time: under three minutes on a machine that is busy otherwise"
+    assert runs.seconds < 300, "of one core's time, on a slow machine; a third of it is usual"
     assert runs.told["finished"] is True and runs.told["broken"] == 0
 
 

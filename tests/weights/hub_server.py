@@ -36,7 +36,6 @@ class Hub:
     """SHA-256 that the redirect to the storage states, for files that are served through one."""
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     """(path, Range header) of every request for a file."""
-    stalled: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
@@ -78,8 +77,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(rest[: fault.cut if fault.cut is not None else fault.stall])
         if fault.stall is not None:
             self.wfile.flush()
-            hub.stalled.set()
-            hub.released.wait(30)
+            hub.released.wait()
         self.close_connection = True
 
     def log_message(self, *_: Any) -> None:

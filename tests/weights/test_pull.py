@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from child_processes import PATIENCE, child, wait_until
 from hub_server import Fault, Hub
 from safetensors.torch import load_file
 
@@ -162,13 +162,12 @@ def test_a_killed_pull_goes_on_where_it_was_killed(tiny: ModelSpec, hub: Hub) ->
     half = len(hub.files["tests/tiny/ft_tiny/model.bin"]) // 2
     hub.faults.append(Fault(stall=half))
     spec = json.dumps(spec_to_json(tiny))
-    child = subprocess.Popen([sys.executable, "-c", PULL, spec], stderr=subprocess.DEVNULL)
     partial = downloads(tiny.files["denoiser"]).with_name("model.bin.partial")
-    assert hub.stalled.wait(60)
-    while partial.stat().st_size < half:
-        assert child.poll() is None
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait(10)
+    with child([sys.executable, "-c", PULL, spec], stderr=subprocess.DEVNULL) as pulling:
+        # The server's having sent it is not enough: the child has to have written it, too.
+        wait_until(lambda: partial.exists() and partial.stat().st_size >= half, "half of it is here", pulling)
+        pulling.kill()
+        assert pulling.wait() == -signal.SIGKILL
     assert state(tiny) == "available"
     pull(tiny)
     assert hub.requests[1] == ("tests/tiny/ft_tiny/model.bin", f"bytes={half}-")
@@ -177,7 +176,7 @@ def test_a_killed_pull_goes_on_where_it_was_killed(tiny: ModelSpec, hub: Hub) ->
 
 def test_a_pull_waits_for_another_one(tiny: ModelSpec, hub: Hub, home: Path) -> None:
     arguments = [sys.executable, "-c", HOLD, str(home / "pull.lock")]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+    with child(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdin is not None
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
@@ -186,7 +185,7 @@ def test_a_pull_waits_for_another_one(tiny: ModelSpec, hub: Hub, home: Path) -> 
         def report(what: str, done: int, total: int | None) -> None:
             if what == "waiting for another download":
                 asked_while_held.append(len(hub.requests))
-                other.communicate(b"\n", timeout=30)
+                other.communicate(b"\n", timeout=PATIENCE)
 
         pull(tiny, report)
     assert asked_while_held == [0]

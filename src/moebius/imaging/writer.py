@@ -149,8 +149,13 @@ def output_formats() -> tuple[str, ...]:
             _check_library(name)
         except OutputError:
             continue
-        found.append({"HEIF": "heic"}.get(name, name.lower()))
+        found.append(asked_name(name))
     return tuple(found)
+
+
+def asked_name(name: str) -> str:
+    """A format as people ask for it ("jpeg", "heic"), for its name in `Written`."""
+    return {"HEIF": "heic"}.get(name, name.lower())
 
 
 def _check_library(name: str) -> None:

@@ -21,7 +21,7 @@ from moebius.serve import (
     routes_jobs,
     routes_status,
 )
-from moebius.serve.dialects import what_is_invalid
+from moebius.serve.dialects import retry_headers, what_is_invalid
 from moebius.serve.errors import ServeError
 from moebius.serve.limits import Limits
 from moebius.serve.metrics import Metrics
@@ -85,16 +85,15 @@ def create_app(
 
 
 def error_response(
-    request: Request, status: int, error: dict[str, Any], retry_after: float | None = None
+    request: Request, status: int, error: dict[str, Any], headers: dict[str, str] | None = None
 ) -> Response:
     """An error in our form."""
-    headers = {} if retry_after is None else {"Retry-After": str(max(1, round(retry_after)))}
     return JSONResponse({"error": {**error, "request_id": request.state.request_id}}, status, headers)
 
 
 async def _serve_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServeError)
-    return error_response(request, error.status, error.to_dict(), error.retry_after)
+    return error_response(request, error.status, error.to_dict(), retry_headers(error))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -22,6 +22,7 @@ from moebius.imaging import (
 )
 from moebius.imaging.decode import ImageSource
 from moebius.imaging.mask_pixels import alpha_mask, opaque_under
+from moebius.imaging.writer import asked_name
 from moebius.pipeline import Moebius, Progress
 from moebius.pipeline.warned import warned
 from moebius.serve.adjusting import AdjustRequest, adjust_mask
@@ -67,9 +68,8 @@ def fill(
         return adjust_mask(request, max_pixels=max_pixels)
     with warned() as warnings:
         photo = read_photo(request.image, max_pixels=max_pixels)
+        photo, hole = _hole(photo, request)  # which is opaque now where it is filled
         name = check_output(photo, io.BytesIO(), format=request.format)
-        photo, hole = _hole(photo, request)
-        check_output(photo, io.BytesIO(), format=name)
         settings = {**request.settings, "invert": False, "fit_mask": False}  # the hole has its final form
         events = model.stream(photo, hole, key=request.key, **settings)
         result = None
@@ -87,7 +87,7 @@ def fill(
     report["warnings"] = list(dict.fromkeys((*report["warnings"], *warnings)))
     if request.report:
         report["changes"] = result.changes(photo).to_dict()
-    format = {"HEIF": "heic"}.get(name, name.lower())
+    format = asked_name(name)
     return FillAnswer(buffer.getvalue(), format, media_type(format), result.seed, report)
 
 
