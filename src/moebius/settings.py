@@ -16,7 +16,7 @@ from moebius.errors import SettingsError
 Solver = Literal["ddim", "dpm++"]
 Start = Literal["noise", "masked", "prefill", "official"]
 Strategy = Literal["crop", "whole", "tiles"]
-EngineName = Literal["auto", "onnx", "torch"]
+EngineName = Literal["auto", "onnx", "openvino", "torch"]
 
 SOLVERS: tuple[str, ...] = get_args(Solver)
 STARTS: tuple[str, ...] = get_args(Start)

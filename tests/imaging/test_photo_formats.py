@@ -13,8 +13,9 @@ from made_files import encoded, noise, png, png_chunk
 from PIL import Image, TiffImagePlugin
 
 from moebius.errors import OutputError, PhotoError, SettingsError
-from moebius.imaging import Box, Metadata, Photo, check_output, read_photo, write_photo
+from moebius.imaging import Box, Metadata, Photo, check_output, output_formats, read_photo, write_photo
 from moebius.imaging.arrays import AnyArray
+from moebius.imaging.writer import asked_name
 
 HEIGHT, WIDTH = 37, 53
 BOX = Box(9, 5, 33, 29)
@@ -361,6 +362,13 @@ def test_arrays(shape: tuple[int, ...], dtype: type) -> None:
     assert photo.mode == ("L" if len(shape) == 2 or shape[2] == 1 else "RGB")
     photo.pixels[:] = 0
     assert array.any(), "the photo must not share memory with the array"
+
+
+def test_formats_are_told_by_the_names_they_are_asked_for_by() -> None:
+    for name in output_formats():
+        written = write_photo(Photo(noise((8, 8, 3)), "RGB"), io.BytesIO(), format=name)
+        assert asked_name(written.format) == name == name.lower()
+    assert asked_name("HEIF") == "heic"
 
 
 def test_pillow_image_is_not_changed() -> None:

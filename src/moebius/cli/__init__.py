@@ -18,6 +18,7 @@ COMMANDS = {
     "batch": "Fill folders of photos; can be stopped and gone on with.",
     "serve": "A web page with a brush, and an HTTP API.",
     "evaluate": "Measure quality: one report, beside other methods.",
+    "bench": "Measure speed and memory on this machine.",
     "study": "Vary one thing of a model, and measure what it does.",
     "train": "Train a network by a recipe; look at its data first.",
     "distill": "Train a compact student to reach a teacher.",

@@ -1,4 +1,4 @@
-"""Engines run a model's networks: ONNX Runtime (base installation) or PyTorch (extra `[torch]`)."""
+"""Engines run a model's networks: ONNX Runtime (base installation), PyTorch or OpenVINO (extras of these names)."""
 
 from moebius.engines.base import Engine
 from moebius.engines.lane import Lane

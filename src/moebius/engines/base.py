@@ -26,7 +26,7 @@ class Engine(Protocol):
     """
 
     name: str
-    """"onnx" or "torch"."""
+    """"onnx", "openvino" or "torch"."""
     device: str
     """Where it runs, for people: "cpu", "cuda:0", "mps"."""
     dtype: str

@@ -1,35 +1,38 @@
 """The engine of the base installation: ONNX Runtime on the CPU, no torch.
 
-Weights are float16 in the model's safetensors file, mapped by ONNX Runtime through the graphs' external data
-and computed with in float32.
+Weights lie in the model's safetensors file, mapped by ONNX Runtime through the graphs' external data, and are computed
+with in float32. What is stored in another format is converted when a graph is opened.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from moebius.engines.base import FloatArray
+from moebius.engines.graphs import PARTS, GraphEngine
 from moebius.engines.runtime import load_onnxruntime
 from moebius.errors import CorruptWeightsError, DeviceError
 
 if TYPE_CHECKING:
     from moebius.weights import ModelSpec
 
-GRAPHS = ("encoder", "denoiser", "decoder")
+GRAPHS = PARTS
 
 
-class OnnxEngine:
-    """encoder.onnx, denoiser.onnx and decoder.onnx of a model folder.
+class OnnxEngine(GraphEngine):
+    """The .onnx files of a model folder.
 
     Args:
         spec: the model's registry entry.
         folder: where the graphs and their weights lie.
         threads: threads of each graph; all the processor's by default.
+        shared: leave weights that are stored in float32 where the file is mapped, so that processes share one copy in
+            memory, instead of packing them anew for speed.
 
     Raises:
         DeviceError: the folder has no ONNX graphs.
@@ -37,18 +40,14 @@ class OnnxEngine:
     """
 
     name = "onnx"
-    device = "cpu"
-    dtype = "float32"
-    rows = 1
-    """Some matrix products of a single row take another path than those of several: the last bits differ."""
 
-    calls = 2
-    """While one call is between two operators, or in one that does not divide, another can use the threads."""
-
-    def __init__(self, spec: ModelSpec, folder: Path, *, threads: int | None = None):
+    def __init__(self, spec: ModelSpec, folder: Path, *, threads: int | None = None, shared: bool = False):
+        super().__init__(spec)
         ort = load_onnxruntime()
-
-        missing = [f"{graph}.onnx" for graph in GRAPHS if not (folder / f"{graph}.onnx").is_file()]
+        self._folder = folder
+        denoisers = spec.exported.denoisers if spec.exported is not None else ("denoiser",)
+        graphs = ("encoder", *denoisers, "decoder")
+        missing = [f"{graph}.onnx" for graph in graphs if not (folder / f"{graph}.onnx").is_file()]
         if missing:
             raise DeviceError(
                 f"model {spec.name} has no {missing[0]} in {folder}: use the torch engine, or export it first"
@@ -59,57 +58,36 @@ class OnnxEngine:
         options.log_severity_level = 3
         # Threads that wait by spinning steal the cores that other processes could use.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._sessions: dict[str, Any] = {}
-        for graph in GRAPHS:
-            try:
-                self._sessions[graph] = ort.InferenceSession(
-                    str(folder / f"{graph}.onnx"), options, providers=["CPUExecutionProvider"]
-                )
-            except Exception as error:  # onnxruntime's own exceptions share no public base but Exception
-                reason = str(error).splitlines()[0]
-                raise CorruptWeightsError(f"{folder / graph}.onnx cannot be opened: {reason}") from error
-        self._ids = np.arange(spec.tokens, dtype=np.int64)
-        self._opposite_ids = self._ids + spec.tokens
-        self._scale = np.float32(spec.latent_scale)
+        if shared:
+            options.add_session_config_entry("session.disable_prepacking", "1")
+            # The last level of optimisation reorders the weights of convolutions, in memory of its own.
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        self._options = options
+        self._sessions: dict[str, tuple[Any, frozenset[str]]] = {}
+        self._opening = threading.Lock()
+        # A model for many sizes opens the other sizes' graphs when they are needed: each takes memory.
+        for graph in ("encoder", denoisers[0], "decoder"):
+            self._open(graph)
 
-    def array(self, values: FloatArray) -> FloatArray:
-        return np.ascontiguousarray(values, dtype=np.float32)
-
-    def numpy(self, values: FloatArray) -> FloatArray:
-        return values
-
-    def join(self, parts: Sequence[FloatArray]) -> FloatArray:
-        return np.concatenate(parts)
-
-    def encode(self, image: FloatArray) -> FloatArray:
-        return self._run("encoder", image=image) * self._scale
-
-    def predict(
-        self, noisy: FloatArray, timestep: int, mask: FloatArray, condition: FloatArray, guidance: float
-    ) -> FloatArray:
-        def half(ids: Any) -> FloatArray:
-            rows = len(noisy)
-            return self._run(
-                "denoiser",
-                noisy=noisy,
-                mask=mask,
-                condition=condition,
-                timestep=np.full(rows, timestep, np.int64),
-                ids=np.broadcast_to(ids, (rows, len(ids))),
-            )
-
-        wanted = half(self._ids)
-        if guidance == 1.0:
-            return wanted
-        opposite = half(self._opposite_ids)
-        return opposite + np.float32(guidance) * (wanted - opposite)
-
-    def decode(self, latents: FloatArray) -> FloatArray:
-        return self._run("decoder", latents=latents / self._scale)
+    def _open(self, graph: str) -> tuple[Any, frozenset[str]]:
+        with self._opening:
+            if graph not in self._sessions:
+                path = self._folder / f"{graph}.onnx"
+                ort = load_onnxruntime()
+                try:
+                    session = ort.InferenceSession(
+                        str(path), self._options, providers=["CPUExecutionProvider"]
+                    )
+                except Exception as error:  # onnxruntime's own exceptions share no public base but Exception
+                    reason = str(error).splitlines()[0]
+                    raise CorruptWeightsError(f"{path} cannot be opened: {reason}") from error
+                self._sessions[graph] = session, frozenset(value.name for value in session.get_inputs())
+            return self._sessions[graph]
 
     def _run(self, graph: str, **inputs: Any) -> FloatArray:
-        values = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-        (output,) = self._sessions[graph].run(None, values)
+        session, names = self._open(graph)
+        values = {name: np.ascontiguousarray(value) for name, value in inputs.items() if name in names}
+        (output,) = session.run(None, values)
         return np.asarray(output, dtype=np.float32)
 
 

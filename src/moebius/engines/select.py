@@ -27,19 +27,30 @@ def open_engine(
 
     "auto" takes ONNX Runtime for a model that has graphs, unless a GPU is asked for or PyTorch is installed
     and sees one; a model without graphs runs in PyTorch. Asking for a GPU or for another number format than
-    float32 means PyTorch.
+    float32 means PyTorch. A folder that `moebius export` made runs in the runtime that it was made for.
 
     Args:
-        threads: of ONNX Runtime, for callers that run several fills at once; None = all the processor's. (The
-            number of PyTorch's threads belongs to the process: `torch.set_num_threads`.)
+        threads: of ONNX Runtime or OpenVINO, for callers that run several fills at once; None = all the processor's.
+            (The number of PyTorch's threads belongs to the process: `torch.set_num_threads`.)
 
     Raises:
         DeviceError: the engine, device or number format is not available here; says what to install.
     """
     if engine not in ENGINES:
         raise DeviceError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
+    made = spec.exported
+    if engine == "auto" and made is not None:
+        engine = made.runtime
     if engine == "auto":
         engine = "onnx" if _onnx_serves(folder, device, dtype) else "torch"
+    if made is not None and engine not in (made.runtime, "openvino"):
+        raise DeviceError(f"{folder} holds graphs for {made.runtime} alone, got engine {engine!r}")
+    if engine == "openvino":
+        if device not in ("auto", "cpu"):
+            raise DeviceError(f"the openvino engine runs on cpu, got device {device!r}")
+        from moebius.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(spec, folder, dtype=dtype, threads=threads)
     if engine == "onnx":
         if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
             raise DeviceError(

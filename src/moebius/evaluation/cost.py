@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from moebius.engines.measuring import peak_mib, timed
 from moebius.engines.processor import processor_name
 from moebius.errors import MoebiusError
 from moebius.evaluation.holes import Case, Hole
@@ -130,29 +131,10 @@ def _serve(name: str, path: str) -> None:
     with np.load(path) as stored:
         hole = Hole(Case(photo="cost", image=Path(path), mask=Path(path)), stored["pixels"], stored["mask"])
     for _ in sys.stdin:
-        wall, processor = time.perf_counter(), time.process_time()
-        method.fill(hole)
-        answer = {
-            "method": method.id,
-            "seconds": time.perf_counter() - wall,
-            "cpu": time.process_time() - processor,
-            "peak_mb": _peak_mb(),
-        }
+        seconds, processor = timed(lambda: method.fill(hole))
+        answer = {"method": method.id, "seconds": seconds, "cpu": processor, "peak_mb": peak_mib()}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
-
-
-def _peak_mb() -> float:
-    """Largest resident memory of this process, MiB. On Linux not from `getrusage`, which counts the parent's too."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        return int(lines["VmHWM"].split()[0]) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        1 << (20 if sys.platform == "darwin" else 10)
-    )
 
 
 def as_json(costs: Sequence[Cost]) -> list[dict[str, Any]]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from moebius._version import __version__
+from moebius.engines.measuring import versions as installed
 from moebius.errors import MoebiusError
 from moebius.evaluation.holes import Case
 from moebius.evaluation.methods import Method
@@ -69,13 +68,7 @@ def require_extra() -> None:
 
 def versions() -> dict[str, str]:
     """Moebius and the libraries whose numbers enter results."""
-    found = {"moebius": __version__}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return installed(_LIBRARIES)
 
 
 def fingerprint(method: Method | None, measuring: Mapping[str, Any]) -> str:

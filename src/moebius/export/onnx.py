@@ -5,7 +5,7 @@ behind a header that says at which offset each begins. So every parameter of an 
 into `weights.safetensors` (stored as float16, cast to float32 where it enters the graph; ONNX Runtime folds the
 cast when it opens the graph), and torch and ONNX Runtime read the same bytes.
 
-The networks are wrapped from outside, never changed for export. Heights and widths are symbolic; a runtime that
+Heights and widths are symbolic; a runtime that
 wants fixed shapes overrides them when it opens the graph.
 """
 
@@ -14,53 +14,14 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
-from typing import Any
 
 import onnx
-import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
+from torch import nn
 
+from moebius.export.trace import DecoderGraph, DenoiserGraph, EncoderGraph, Sizes, trace
 from moebius.networks.autoencoder import NanoAutoencoder
 from moebius.networks.denoiser import MoebiusUNet
-
-OPSET = 18
-
-
-class DenoiserGraph(nn.Module):
-    """noisy, mask, condition, timestep, category_ids -> prediction; joins the inputs in the network's order."""
-
-    def __init__(self, denoiser: MoebiusUNet):
-        super().__init__()
-        self.denoiser = denoiser
-
-    def forward(
-        self, noisy: Tensor, mask: Tensor, condition: Tensor, timestep: Tensor, ids: Tensor
-    ) -> Tensor:
-        out: Tensor = self.denoiser(torch.cat([noisy, mask, condition], dim=1), timestep, ids)
-        return out
-
-
-class EncoderGraph(nn.Module):
-    """image (B, 3, H, W) in [-1, 1] -> latents."""
-
-    def __init__(self, autoencoder: NanoAutoencoder):
-        super().__init__()
-        self.autoencoder = autoencoder
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.autoencoder.encode(image)
-
-
-class DecoderGraph(nn.Module):
-    """latents -> image (B, 3, H, W), about [-1, 1]."""
-
-    def __init__(self, autoencoder: NanoAutoencoder):
-        super().__init__()
-        self.autoencoder = autoencoder
-
-    def forward(self, latents: Tensor) -> Tensor:
-        return self.autoencoder.decode(latents)
 
 
 def export_graphs(denoiser: MoebiusUNet, autoencoder: NanoAutoencoder, folder: Path) -> list[Path]:
@@ -72,59 +33,16 @@ def export_graphs(denoiser: MoebiusUNet, autoencoder: NanoAutoencoder, folder: P
         ValueError: a parameter of a graph is not in the weights file.
     """
     _check_names(denoiser, autoencoder, folder)  # the exporter takes its time
-    # Example sides differ from each other and from the native size, so that nothing is specialised to them.
-    c, m = denoiser.config.latent_channels, denoiser.config.tokens
-    h, w = 6 * denoiser.config.multiple, 8 * denoiser.config.multiple
-    factor = autoencoder.config.factor
-    batch = torch.export.Dim("batch", min=1, max=64)
-    rows = torch.export.Dim("rows", min=1, max=1024)
-    columns = torch.export.Dim("columns", min=1, max=1024)
-    multiple = denoiser.config.multiple
-    latent = {0: batch, 2: multiple * rows, 3: multiple * columns}
-    pixels = {0: batch, 2: factor * rows, 3: factor * columns}
-    cells = {0: batch, 2: rows, 3: columns}
-
-    latents = torch.randn(2, c, h, w)
-    graphs: dict[str, tuple[nn.Module, tuple[Tensor, ...], dict[str, Any], list[str], str]] = {
-        "denoiser": (
-            DenoiserGraph(denoiser),
-            (
-                latents,
-                torch.ones(2, 1, h, w),
-                torch.randn(2, c, h, w),  # its own tensor: the exporter would merge an example passed twice
-                torch.tensor([1, 500]),
-                torch.arange(m).expand(2, -1).contiguous(),
-            ),
-            {"noisy": latent, "mask": latent, "condition": latent, "timestep": {0: batch}, "ids": {0: batch}},
-            ["noisy", "mask", "condition", "timestep", "ids"],
-            "prediction",
-        ),
-        "encoder": (
-            EncoderGraph(autoencoder),
-            (torch.randn(2, 3, 48, 64),),
-            {"image": pixels},
-            ["image"],
-            "latents",
-        ),
-        "decoder": (DecoderGraph(autoencoder), (latents,), {"latents": cells}, ["latents"], "image"),
+    config = denoiser.config
+    sizes = Sizes(config.latent_channels, config.tokens, config.multiple, autoencoder.config.factor)
+    graphs: dict[str, nn.Module] = {
+        "denoiser": DenoiserGraph(denoiser),
+        "encoder": EncoderGraph(autoencoder),
+        "decoder": DecoderGraph(autoencoder),
     }
     written = []
-    for name, (module, example, shapes, inputs, output) in graphs.items():
-        program = torch.onnx.export(
-            module.eval(),
-            example,
-            dynamo=True,
-            opset_version=OPSET,
-            dynamic_shapes=shapes,
-            input_names=inputs,
-            output_names=[output],
-            optimize=False,
-            verbose=False,
-        )
-        if program is None:
-            raise RuntimeError(f"torch.onnx.export returned nothing for {name}")
-        model = program.model_proto
-        strip_traces(model)
+    for name, module in graphs.items():
+        model = trace(name, module, sizes, optimize=False)
         share_weights(model, folder / "weights.safetensors")
         path = folder / f"{name}.onnx"
         onnx.save(model, path)
@@ -138,19 +56,6 @@ def _check_names(denoiser: nn.Module, autoencoder: nn.Module, folder: Path) -> N
         for name, _ in net.named_parameters():
             if f"{prefix}.{name}" not in known:
                 raise ValueError(f"{prefix}.{name} is not in weights.safetensors")
-
-
-def strip_traces(model: onnx.ModelProto) -> None:
-    """Drop what the exporter noted of source lines: most of a graph file's bytes."""
-    del model.graph.metadata_props[:], model.metadata_props[:]
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    for function in model.functions:
-        del function.metadata_props[:]
-        for node in function.node:
-            del node.metadata_props[:]
-            node.doc_string = ""
 
 
 def share_weights(model: onnx.ModelProto, weights: Path) -> None:
@@ -194,6 +99,7 @@ def safetensors_layout(path: Path) -> dict[str, tuple[int, list[int], int, int]]
         "F32": TensorProto.FLOAT,
         "BF16": TensorProto.BFLOAT16,
         "I64": TensorProto.INT64,
+        "I8": TensorProto.INT8,
     }
     with path.open("rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))

@@ -26,7 +26,17 @@ from typing import Any, get_args
 
 import torch
 
-from moebius.engines.processor import processor_name
+from moebius.engines.measuring import (
+    Lap,
+    machine,
+    median,
+    peak_mib,
+    ratios,
+    resident_mib,
+    spread,
+    synchroniser,
+    timed,
+)
 from moebius.engines.torch import choose_device
 from moebius.errors import DeviceError, InputError, SettingsError, TrainingError
 from moebius.imaging.atomic import atomic_file
@@ -148,17 +158,14 @@ class _Scenes:
             self._made[layout] = Scene(self._plan.size, batch, self._device, folder, channels_last=layout)
         return self._made[layout]
 
-    def timed(self, name: str, number: int) -> tuple[float, float]:
+    def timed(self, name: str, number: int) -> Lap:
         """Seconds on the clock and of the processor that a step takes."""
         how = STEPS[name][1]
         scene = self[how.channels_last]
-        _wait(self._device)
-        clock, processor = time.perf_counter(), time.process_time()
-        loss = scene.step(number, how)
-        _wait(self._device)
-        found = time.perf_counter() - clock, time.process_time() - processor
-        if not math.isfinite(loss):
-            raise TrainingError(f"step {name}: expected a finite loss, got {loss:g}")
+        losses: list[float] = []
+        found = timed(lambda: losses.append(scene.step(number, how)), synchroniser(self._device))
+        if not math.isfinite(losses[0]):
+            raise TrainingError(f"step {name}: expected a finite loss, got {losses[0]:g}")
         return found
 
 
@@ -189,27 +196,13 @@ def _serve(told: str, name: str) -> None:
 
 
 def _peak(device: torch.device) -> float:
-    """Most memory so far, MiB: the device's, or this process's (not from `getrusage`, which counts its parent's)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return _status("VmHWM")
+    """Most memory so far, MiB: the device's, or this process's."""
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else peak_mib()
 
 
 def _used(device: torch.device) -> float:
     """Memory in use now, MiB."""
-    return torch.cuda.memory_allocated(device) / 2**20 if device.type == "cuda" else _status("VmRSS")
-
-
-def _status(name: str) -> float:
-    path = Path("/proc/self/status")
-    if path.exists():
-        lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
-        return float(lines[name].split()[0]) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        1 << (20 if sys.platform == "darwin" else 10)
-    )
+    return torch.cuda.memory_allocated(device) / 2**20 if device.type == "cuda" else resident_mib()
 
 
 def _begin(plan: Plan, device: torch.device) -> dict[str, Any]:
@@ -252,7 +245,7 @@ def table(state: Mapping[str, Any]) -> str:
         for base in ("published", before):
             cells += [_ratio(rounds, base, name, which) for which in (0, 1)]
         seconds = [each[name][0] for each in rounds]
-        cells.append(f"{about['batch'] / _median(seconds):.3g}" if seconds else "-")
+        cells.append(f"{about['batch'] / median(seconds):.3g}" if seconds else "-")
         cells.append(f"{memory[name]['peak_mib']:.0f}" if name in memory else "-")
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
@@ -271,22 +264,15 @@ def summary(state: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Medians by step: speed-up on the clock and in processor time, seconds and images a second."""
     found = {}
     for name in state["rounds"][0] if state["rounds"] else ():
-        seconds = _median([each[name][0] for each in state["rounds"]])
+        seconds = median([each[name][0] for each in state["rounds"]])
         found[name] = {
-            "speed_up": _median(_ratios(state["rounds"], "published", name, 0)),
-            "processor_speed_up": _median(_ratios(state["rounds"], "published", name, 1)),
+            "speed_up": median(ratios(state["rounds"], "published", name, 0)),
+            "processor_speed_up": median(ratios(state["rounds"], "published", name, 1)),
             "seconds": seconds,
-            "processor_seconds": _median([each[name][1] for each in state["rounds"]]),
+            "processor_seconds": median([each[name][1] for each in state["rounds"]]),
             "images_per_second": state["about"]["batch"] / seconds,
         }
     return found
-
-
-def machine(device: torch.device) -> str:
-    """The GPU's or the processor's name, and how much of it this process may use."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return processor_name()
 
 
 def _before(names: Sequence[str], name: str) -> Iterator[str]:
@@ -294,29 +280,10 @@ def _before(names: Sequence[str], name: str) -> Iterator[str]:
     return (each for each in reversed(names[: names.index(name)]) if each not in BESIDE)
 
 
-def _ratios(rounds: Sequence[Mapping[str, Sequence[float]]], base: str, name: str, which: int) -> list[float]:
-    """How many times faster than `base`, round by round, on the clock (0) or in processor time (1)."""
-    return [each[base][which] / each[name][which] for each in rounds]
-
-
 def _ratio(rounds: Sequence[Mapping[str, Sequence[float]]], base: str | None, name: str, which: int) -> str:
     if base is None or not rounds or base not in rounds[0] or base == name:
         return "-"
-    low, middle, high = _quartiles(_ratios(rounds, base, name, which))
-    return f"{middle:.2f} ({low:.2f}, {high:.2f})"
-
-
-def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    low, middle, high = (
-        torch.tensor(values, dtype=torch.float64)
-        .quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
-        .tolist()
-    )
-    return low, middle, high
-
-
-def _median(values: Sequence[float]) -> float:
-    return _quartiles(values)[1]
+    return spread(ratios(rounds, base, name, which))
 
 
 def _write(out: Path, state: Mapping[str, Any]) -> str:
@@ -338,11 +305,6 @@ def _device(plan: Plan) -> torch.device:
 def _batch(plan: Plan, device: torch.device) -> int:
     *_, on_cpu, on_gpu = SIZES[plan.size]
     return plan.batch or (on_gpu if device.type == "cuda" else on_cpu)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _tell(watch: Watch | None, done: int, total: int, words: str) -> None:

@@ -57,6 +57,9 @@ def state(spec: ModelSpec) -> State:
 
 def missing_files(folder: Path, spec: ModelSpec) -> list[str]:
     """Files that a model folder needs and does not have."""
+    if spec.exported is not None:
+        needed = [SPEC_FILE, *spec.exported.files]
+        return [name for name in needed if not (folder / name).is_file()]
     needed = [SPEC_FILE, WEIGHTS_FILE]
     if spec.autoencoder is None:
         needed += [VAE_FILE, VAE_CONFIG_FILE]

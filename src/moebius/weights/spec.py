@@ -22,6 +22,8 @@ Feed = Literal["masked", "prefill"]
 Target = Literal["image", "residual"]
 Spacing = Literal["leading", "trailing"]
 MaskMode = Literal["max", "nearest"]
+GraphRuntime = Literal["onnx", "openvino"]
+Storage = Literal["float32", "float16", "int8"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{6,64}")
@@ -70,6 +72,51 @@ class Defaults:
         _number("guidance", self.guidance, 0.0, MAX_GUIDANCE)
         _choice("solver", self.solver, SOLVERS)
         _choice("start", self.start, STARTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What a folder holds that `moebius export` made: graphs alone, no network that could be built from its weights.
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
+    runtime: GraphRuntime
+    dtype: Storage
+    """How weights are stored; they are computed with in float32."""
+    source: str
+    """SHA-256 of the weights file of the model that it was made of."""
+    shapes: tuple[tuple[int, int], ...] = ()
+    """Latent (height, width) that have a denoiser of their own, "denoiser-64x64"; none where one takes any size."""
+    steps: int = 0
+    """Steps of the graph "loop", which is a whole fill; 0 where there is none."""
+
+    def __post_init__(self) -> None:
+        _choice("runtime", self.runtime, get_args(GraphRuntime))
+        _choice("dtype", self.dtype, get_args(Storage))
+        if not isinstance(self.source, str) or not _SHA256.fullmatch(self.source):
+            raise ValueError(f"source: expected a SHA-256, got {self.source!r}")
+        object.__setattr__(self, "shapes", tuple(tuple(shape) for shape in self.shapes))
+        for shape in self.shapes:
+            if len(shape) != 2:
+                raise ValueError(f"shapes: expected pairs of height and width, got {shape!r}")
+            for side in shape:
+                _whole("shapes", side, 1)
+        _whole("steps", self.steps, 0, MAX_STEPS)
+
+    @property
+    def denoisers(self) -> tuple[str, ...]:
+        """Names of the denoiser's graphs, without their suffix."""
+        return tuple(f"denoiser-{height}x{width}" for height, width in self.shapes) or ("denoiser",)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all files of graphs and weights."""
+        graphs = ("encoder", *self.denoisers, "decoder", *(("loop",) if self.steps else ()))
+        if self.runtime == "onnx":
+            return (*(f"{graph}.onnx" for graph in graphs), "weights.safetensors")
+        return tuple(f"{graph}.{suffix}" for graph in graphs for suffix in ("xml", "bin"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +170,8 @@ class ModelSpec:
     defaults: Defaults
     files: Mapping[str, ModelFile] = field(default_factory=dict)
     """Where it comes from: role ("denoiser", "vae") to file. Empty for a model that needs no download."""
+    exported: Exported | None = None
+    """Of a folder that `moebius export` wrote."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -172,7 +221,10 @@ class ModelSpec:
 
 def spec_to_json(spec: ModelSpec) -> dict[str, Any]:
     """The spec as the contents of a `model.json`, the layout's version included."""
-    return {"format": FORMAT, **asdict(spec)}
+    values = asdict(spec)
+    if spec.exported is None:
+        del values["exported"]
+    return {"format": FORMAT, **values}
 
 
 def spec_from_json(values: object, where: str = "model.json") -> ModelSpec:
@@ -195,6 +247,9 @@ def spec_from_json(values: object, where: str = "model.json") -> ModelSpec:
             for role, item in _mapping("files", values.pop("files", {})).items()
         }
         defaults = _build(Defaults, values.pop("defaults", None), "defaults: ")
+        exported = values.pop("exported", None)
+        if exported is not None:
+            values["exported"] = _build(Exported, exported, "exported: ")
         sides = {name: tuple(values.pop(name, ())) for name in ("sizes", "cascade", "aspects")}
         spec: ModelSpec = _build(ModelSpec, {**values, **sides, "defaults": defaults, "files": files}, "")
         return spec

@@ -8,6 +8,9 @@ A model folder holds
     encoder.onnx, denoiser.onnx, decoder.onnx     optional graphs; their weights lie in weights.safetensors
     README.md             optional model card
 
+or, where `exported` is not null, what `moebius export` made: graphs, and weights.safetensors with their tensors
+(ONNX) or a .bin beside each graph (OpenVINO).
+
 model.json is written last, so a folder without it is not a model.
 """
 
@@ -32,7 +35,7 @@ from moebius.weights.spec import ModelSpec, spec_from_json, spec_to_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-CHECKED = ("*.safetensors", "*.onnx", VAE_CONFIG_FILE)
+CHECKED = ("*.safetensors", "*.onnx", "*.xml", "*.bin", VAE_CONFIG_FILE)
 """Files that model.json keeps checksums of."""
 
 
@@ -45,8 +48,12 @@ class ModelFolder:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the weights file: what a picture's report names the model by."""
-        return file_sha256(self.path / WEIGHTS_FILE)
+        """SHA-256 of the weights file: what a picture's report names the model by.
+
+        Of model.json, which has every file's, where weights lie in several.
+        """
+        one = self.path / WEIGHTS_FILE
+        return file_sha256(one if one.is_file() else self.path / SPEC_FILE)
 
 
 def open_folder(folder: str | Path, *, verify: bool = True) -> ModelFolder:
@@ -70,6 +77,8 @@ def open_folder(folder: str | Path, *, verify: bool = True) -> ModelFolder:
     if missing:
         raise CorruptWeightsError(f"{folder}: expected a complete model folder, found no {missing[0]}")
     _check_sums(folder, values.get("checksums", {}), verify)
+    if spec.exported is not None:
+        return ModelFolder(folder, spec)
     names = tensor_names(folder / WEIGHTS_FILE)
     for part in ("denoiser",) if spec.autoencoder is None else ("denoiser", "autoencoder"):
         if not any(name.startswith(f"{part}.") for name in names):
