@@ -37,11 +37,13 @@ BASE = {"numpy", "PIL", "onnxruntime", "safetensors", "huggingface_hub", "rich",
 NEVER_TORCH = ("_version", "errors", "settings", "imaging", "sampling", "cli")
 HEAVY_INSIDE = {
     "torch", "diffusers", "onnx", "onnxscript", "cv2", "skimage", "torchvision", "transformers",
-    "fsspec", "pyarrow", "ray", "fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart",
+    "fsspec", "pyarrow", "ray", "fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart", "openvino",
 }  # fmt: skip
 """Not in the base installation: rooms that it needs may import these inside functions only."""
 BASE_ROOMS = (*NEVER_TORCH, "weights", "engines", "pipeline", "batch")
-NEEDS_TORCH = {PACKAGE / "engines" / "torch.py", PACKAGE / "engines" / "networks.py"}
+NEEDS_TORCH = {PACKAGE / "engines" / name for name in ("torch.py", "networks.py")} | {
+    *(PACKAGE / "engines").glob("fuse*.py")
+}
 """Modules of the base's rooms that are themselves imported inside functions only."""
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -20,7 +20,7 @@ from moebius.export.rounding import choose_int8, round_int8
 from moebius.export.trace import SlicedUnshuffle, too_many_dimensions
 from moebius.networks import MoebiusUNet
 from moebius.sampling import make_plan, sample, scaled_linear, trailing_timesteps
-from moebius.weights import ModelSpec
+from moebius.weights import ModelSpec, open_model
 
 SMALL_DENOISER = replace(DENOISER, layers=1, channels=(16, 32))
 
@@ -210,3 +210,10 @@ def test_too_many_dimensions_are_found() -> None:
     assert too_many_dimensions(model) == []
     model.graph.node.append(node("Reshape", ["image", "six"], ["other"]))
     assert too_many_dimensions(model) == ["other: rank 6"]
+
+
+@pytest.mark.parametrize("part", ["encoder", "denoiser", "decoder"])
+def test_the_bundled_graphs_have_few_dimensions(part: str) -> None:
+    path = open_model("nano").path / f"{part}.onnx"
+    found = too_many_dimensions(onnx.load(path, load_external_data=False))
+    assert [name for name in found if "rank unknown" not in name] == []

@@ -14,7 +14,7 @@ import click
 from moebius._version import __version__
 from moebius.errors import MoebiusError
 
-PACKAGES = ("numpy", "pillow", "onnxruntime", "safetensors", "huggingface_hub", "torch", "diffusers")
+PACKAGES = ("numpy", "pillow", "onnxruntime", "safetensors", "huggingface_hub", "torch", "diffusers", "openvino")
 
 
 @click.command(short_help="Versions, devices, caches and a self test.")
@@ -51,7 +51,7 @@ def _version(name: str) -> str | None:
 
 
 def _engines() -> list[str]:
-    return ["onnx", "torch"] if importlib.util.find_spec("torch") else ["onnx"]
+    return ["onnx", *(name for name in ("torch", "openvino") if importlib.util.find_spec(name))]
 
 
 def _devices() -> list[str]:
