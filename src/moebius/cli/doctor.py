@@ -14,7 +14,16 @@ import click
 from moebius._version import __version__
 from moebius.errors import MoebiusError
 
-PACKAGES = ("numpy", "pillow", "onnxruntime", "safetensors", "huggingface_hub", "torch", "diffusers", "openvino")
+PACKAGES = (
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "safetensors",
+    "huggingface_hub",
+    "torch",
+    "diffusers",
+    "openvino",
+)
 
 
 @click.command(short_help="Versions, devices, caches and a self test.")
