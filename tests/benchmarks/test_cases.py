@@ -79,6 +79,13 @@ def test_variants_of_the_bundled_model(name: str) -> None:
     assert any("torch" in kind for kind in kinds)
 
 
+def test_engines_stand_beside_the_published_graph_of_their_sizes() -> None:
+    first = all_cases()["engine:step"].open(Setting(threads=1, reference=True))[0]
+    out = first.make()()
+    assert first.name == "reference-guided"
+    assert isinstance(out, torch.Tensor) and out.shape == (2, 8, 16, 16)  # nano's, of the pair
+
+
 def test_nothing_of_the_base_cases_needs_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cases, "has_torch", lambda: False)
     assert rewrites() == ()

@@ -19,8 +19,9 @@ from moebius.benchmarks.subjects import (
     denoiser_config,
     made_up_inputs,
     make_denoiser,
+    realise,
 )
-from moebius.networks import MoebiusUNet
+from moebius.networks import MoebiusConfig, MoebiusUNet
 
 ROW_MIB = {"full": 250.0, "tiny": 1.0}
 """Memory that a row of a plain float32 call takes besides the weights, MiB, by size; measured with some to spare."""
@@ -101,6 +102,18 @@ def step_entries(shelf: Shelf) -> list[Entry]:
             step(shelf, name, title + tail, make, dtype, guided=guided) for name, title, dtype, make in nets
         ]
     return found
+
+
+def published_step(config: MoebiusConfig, setting: Setting) -> Entry:
+    """A guided step of the published graph, of any sizes, at random weights."""
+
+    def work() -> Callable[[], object]:
+        check_memory(2 * ROW_MIB["full"], torch.device(setting.device))
+        net = published_graph(realise(lambda: MoebiusUNet(config), torch.device(setting.device)))
+        x, timesteps, ids = made_up_inputs(config, 1, setting, guided=True)
+        return lambda: net(x, timesteps, ids)
+
+    return Entry(name="reference-guided", title="published graph fp32, guided", make=work, dtype="float32")
 
 
 def batch_entries(shelf: Shelf, rows: int) -> list[Entry]:

@@ -11,7 +11,7 @@ import numpy as np
 from moebius.benchmarks.cases import Case, Entry, Setting
 from moebius.benchmarks.nano import engine_kinds
 from moebius.engines import Engine, open_engine
-from moebius.weights import open_model
+from moebius.weights import ModelSpec, open_model
 
 TIMESTEP = 501
 WORKS = {
@@ -33,7 +33,7 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
         )
 
     kept, cells = cache(opened), spec.size // spec.latent_factor
-    return [
+    return _published_step(case, setting, spec) + [
         Entry(
             name=f"{part}-{engine}-{dtype}", title=f"{spec.name}, {title}, {engine} {dtype}",
             make=partial(_work, part, partial(kept, engine, dtype), cells, spec.latent_channels),
@@ -42,6 +42,16 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
         if part != "guided" or spec.guidance_trained
         for engine, dtype in engine_kinds(setting)
     ]  # fmt: skip
+
+
+def _published_step(case: Case, setting: Setting, spec: ModelSpec) -> list[Entry]:
+    """The published graph of the model's sizes at random weights, guided: what the engines' steps compare with."""
+    if not setting.reference or case.detail != "step" or spec.architecture != "moebius":
+        return []
+    from moebius.benchmarks.denoiser import published_step
+    from moebius.networks import MoebiusConfig
+
+    return [published_step(MoebiusConfig(**spec.denoiser), setting)]
 
 
 def _work(part: str, opened: Callable[[], Engine], cells: int, channels: int) -> Callable[[], object]:
