@@ -19,7 +19,7 @@ from PIL import Image
 from program import in_a_process
 
 from moebius import Moebius as Model
-from moebius.networks import MoebiusUNet
+from moebius.engines.fuse import FusedUNet
 
 PHOTO, MASK, WEIGHTS, DEVICE, OTHER, INTERRUPTED = 2, 2, 3, 4, 1, 130
 
@@ -334,7 +334,7 @@ def test_stopped_half_way(
     def stop(*_: object, **__: object) -> None:
         raise raised
 
-    monkeypatch.setattr(MoebiusUNet, "forward", stop)
+    monkeypatch.setattr(FusedUNet, "forward", stop)
     outcome = inpaint("--overwrite")
     assert outcome.code == code and outcome.out == b""
     assert outcome.err.strip().splitlines() == [outcome.err.strip()] and told in outcome.err

@@ -18,7 +18,7 @@ from made_photos import disc, photo, picture
 from random_models import LIKE_NANO, LIKE_PUBLISHED
 
 from moebius import Moebius, Result, Settings, SettingsError
-from moebius.networks import MoebiusUNet
+from moebius.engines.fuse import FusedUNet
 
 PHOTO = picture(100, 80)
 MASK = disc(100, 80, (40, 30), 12)
@@ -153,13 +153,14 @@ def test_without_guidance_half_the_rows_are_computed(
     published_like: Moebius, monkeypatch: pytest.MonkeyPatch, guidance: float, rows: int
 ) -> None:
     seen = []
-    forward = MoebiusUNet.forward
+    run = FusedUNet._run
 
-    def counting(self: Any, x: Any, *arguments: Any, **named: Any) -> Any:
-        seen.append(len(x))
-        return forward(self, x, *arguments, **named)
+    def counting(self: Any, *arguments: Any, **named: Any) -> Any:
+        out = run(self, *arguments, **named)
+        seen.append(len(out))
+        return out
 
-    monkeypatch.setattr(MoebiusUNet, "forward", counting)
+    monkeypatch.setattr(FusedUNet, "_run", counting)
     published_like(PHOTO, MASK, guidance=guidance, steps=3)
     assert seen == [rows] * 3
 
