@@ -86,7 +86,7 @@ BREAKS: dict[str, Callable[[FusedUNet], None]] = {
     "interactive": nudge(f"{MIXER}.interactive.keys"),
     "time": nudge("time.biases.0"),
     "doubled": nudge("up.0.resnets.0.shortcut.weight"),
-    "phases": nudge("up.0.resample.conv.weight"),
+    "phases": nudge("up.0.resample.both.weight"),
 }
 
 

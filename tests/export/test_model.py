@@ -114,7 +114,7 @@ def test_weights_are_rounded_and_stand_outside(exported: Path, trained: Path) ->
         inside = sum(
             len(t.raw_data) for t in graph.graph.initializer if t.data_type == onnx.TensorProto.FLOAT
         )
-        assert inside < 4096, name
+        assert inside < 8192, name  # biases of tiny layers
 
 
 def test_no_graph_has_too_many_dimensions(exported: Path) -> None:

@@ -20,7 +20,7 @@ def work_of(name: str, setting: Setting) -> Callable[[], object]:
     kind, _, short = name.partition("-")
     dtype = next((known for known, each in SHORT.items() if each == short), "float32")
     if kind in ("encode", "decode"):
-        made = coder(setting, dtype, "channels last")
+        made = coder(setting, dtype, "as it runs")
         image, latents = made_up_pair(setting, made)
         return (lambda: made.encode_moments(image)) if kind == "encode" else (lambda: made.decode(latents))
     net: Any = _network(kind, dtype, setting)

@@ -12,12 +12,18 @@ from torch import Tensor
 from moebius.benchmarks.cases import Case, Entry, Setting
 from moebius.benchmarks.denoiser import counted, number_formats
 from moebius.benchmarks.subjects import DTYPES, SHORT, check_memory, make_autoencoder, spec_of
+from moebius.engines.fused_upsample import fuse_upsamplers
 from moebius.engines.networks import Autoencoder, load_autoencoder
 from moebius.weights import open_model
 
 CALL_MIB = {"full": 1200.0, "tiny": 4.0}
 """Memory that a float32 call takes besides the weights, MiB, by size."""
-LAYOUTS = {"as built": torch.contiguous_format, "channels last": torch.channels_last}
+LAYOUTS = {
+    "as built": torch.contiguous_format,
+    "channels last": torch.channels_last,
+    "as it runs": torch.channels_last,
+}
+"""Memory orders; "as it runs", the decoder's upsamplers are rewritten, too (`moebius.engines.fused_upsample`)."""
 
 
 def entries(case: Case, setting: Setting) -> list[Entry]:
@@ -27,7 +33,7 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
     for dtype in number_formats(torch.device(setting.device)):
         if dtype == "float16":  # the published encoder overflows in it
             continue
-        for layout in LAYOUTS if dtype == "float32" else ("channels last",):
+        for layout in LAYOUTS if dtype == "float32" else ("channels last", "as it runs"):
             name = f"{SHORT[dtype]}-{layout.replace(' ', '-')}"
             title = f"published size, {SHORT[dtype]}, {layout}"
             found.append(_entry(case, setting, name, title, dtype, lambda d=dtype, m=layout: made(d, m)))  # type: ignore[misc]
@@ -38,6 +44,8 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
 def coder(setting: Setting, dtype: str, layout: str) -> Autoencoder:
     """The published autoencoder at random weights, in a number format and memory layout."""
     found = make_autoencoder(setting).to(dtype=DTYPES[dtype])
+    if layout == "as it runs":
+        fuse_upsamplers(found.network.decoder)
     found.network.to(memory_format=LAYOUTS[layout])
     return found
 

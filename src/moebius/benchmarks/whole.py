@@ -82,7 +82,7 @@ def _ours(
 ) -> Callable[[], object]:
     """The pipeline over networks in memory; everything but opening the model is in it."""
     # What the torch engine does: an encoder in float16 overflows.
-    vae = coders("bfloat16" if dtype == "bfloat16" else "float32", "channels last")
+    vae = coders("bfloat16" if dtype == "bfloat16" else "float32", "as it runs")
     engine = FormatEngine.holding(setting, denoiser(), vae, dtype)
     model = Moebius(spec_of(setting), engine, model_hash="random")
     photo, mask = disc_photo(spec_of(setting).size)

@@ -47,7 +47,7 @@ interactive: keys and values of the categories are constants; keys and positions
 time: all time projections are one product, or a table if the timesteps are known.
 doubled: the shortcut of the way up's first block sees one map twice, and reads it once.
 pair: `FusedUNet.guided` does once what both sides of a guidance pair share.
-phases: nearest x2 and a 3x3 convolution are four 2x2 convolutions at the low resolution.
+phases: nearest x2 and a 3x3 convolution are nine 1x1 products at the low resolution.
 channels_last: maps and weights lie in memory pixel by pixel, as the tokens that the lambdas read.
 """
 

@@ -14,7 +14,6 @@ from moebius.engines.fused_convolution import (
     batch_norm_affine,
     convolution,
     halved_input,
-    phases_of_upsampled,
     with_input_affine,
     with_output_affine,
 )
@@ -24,7 +23,6 @@ from moebius.networks.blocks import (
     DepthwiseSeparableConv,
     LambdaMixBlock,
     MixFFN,
-    Upsample,
 )
 
 
@@ -131,31 +129,6 @@ class FusedMixer(nn.Module):
         z = z + self.interactive.answer(q, sides, context)
         out: Tensor = self.proj_out(self.ffn(z), add=x)
         return out
-
-
-class FusedUpsample(nn.Module):
-    """`Upsample`: nearest x2, then 3x3; or four 2x2 at the low resolution."""
-
-    def __init__(self, plain: Upsample, rewrites: Collection[str]):
-        super().__init__()
-        self.phases = "phases" in rewrites
-        conv = convolution(plain.conv)
-        self.conv = phases_of_upsampled(conv) if self.phases else conv
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.phases:
-            out: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-            return out
-        batch, channels, height, width = x.shape
-        four = self.conv(x).permute(0, 2, 3, 1)  # (B, H + 1, W + 1, 4 C')
-        phases = four.reshape(batch, height + 1, width + 1, 4, channels)
-        rows = []
-        for a in (0, 1):
-            left = phases[:, a : a + height, :width, 2 * a]
-            right = phases[:, a : a + height, 1:, 2 * a + 1]
-            rows.append(torch.stack([left, right], dim=3).reshape(batch, height, 2 * width * channels))
-        full = torch.stack(rows, dim=2).reshape(batch, 2 * height, 2 * width, channels)
-        return full.permute(0, 3, 1, 2)
 
 
 def _first_half(x: Tensor) -> Tensor:

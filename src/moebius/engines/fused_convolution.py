@@ -6,7 +6,6 @@ All folding is done in float64 and rounded once, to the weight's own number form
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Any, Literal
 
 import torch
@@ -110,26 +109,34 @@ def halved_input(conv: Convolution) -> Convolution:
     return _like(conv, first + second, conv.bias)
 
 
-def phases_of_upsampled(conv: Convolution) -> Convolution:
-    """A 3x3 convolution after nearest x2 as four 2x2 ones at the low resolution, their outputs one after another.
+def products_of_upsampled(conv: Convolution) -> tuple[Convolution, Convolution, Convolution, Convolution]:
+    """A 3x3 convolution after nearest x2 as nine 1x1 products at the low resolution; outputs: C', 2 C', 2 C', 4 C'.
 
-    Output pixel (2y + a, 2x + b) sees low-resolution rows y + a - 1 and y + a only: with nearest neighbours, two of
-    the kernel's three rows fall on the same one, and are added. Padded by one cell, phase (a, b) of (y, x) is what
-    the 2x2 convolution gives at (y + a, x + b).
+    Along one side, with kernel (p, q, r), the even output of cell y is p x[y-1] + (q + r) x[y], the odd one
+    (p + q) x[y] + r x[y+1]. With differences d[y] = x[y] - x[y-1] and the sum s = p + q + r these are
+
+        even: s x[y] - p d[y]          odd: s x[y] + r d[y+1]
+
+    three products where two 2x2 kernels have four; along both sides nine for sixteen, and for the thirty-six of the
+    plain form. The products are of the map (s s), of its differences across (s -p, s r), down (-p s, r s), and of both
+    (p p, -p r, -r p, r r).
     """
-    falls = (
-        ((0,), (1, 2)),
-        ((0, 1), (2,)),
-    )  # for each phase, the kernel's rows that fall on its first and second cell
-    out, channels = conv.weight.shape[:2]
-    kernels = conv.weight.new_empty(2, 2, out, channels, 2, 2)
-    for a, b, i, j in product(
-        (0, 1), repeat=4
-    ):  # tap by tap: in float64 all at once would take 16 times the memory
-        taps = [conv.weight[:, :, y, x].double() for y in falls[a][i] for x in falls[b][j]]
-        kernels[a, b, :, :, i, j] = torch.stack(taps).sum(dim=0)
-    bias = None if conv.bias is None else conv.bias.repeat(4)
-    return Convolution(kernels.reshape(4 * out, channels, 2, 2), bias, conv.stride, conv.padding, conv.groups)
+    weight = conv.weight.double()
+    first, last, whole = (
+        (rows[..., 0], rows[..., 2], rows.sum(dim=-1))
+        for rows in (weight[:, :, 0], weight[:, :, 2], weight.sum(dim=2))
+    )  # each: of the kernel's rows p, r, s: columns p, r, s
+
+    def product(*parts: Tensor, bias: Tensor | None = None) -> Convolution:
+        kernels = torch.cat(parts)[..., None, None].to(conv.weight.dtype)
+        return Convolution(kernels, bias, 1, 0, 1)
+
+    return (
+        product(whole[2], bias=conv.bias),
+        product(-whole[0], whole[1]),
+        product(-first[2], last[2]),
+        product(first[0], -first[1], -last[0], last[1]),
+    )
 
 
 def _like(conv: Convolution, weight: Tensor, bias: Tensor | None) -> Convolution:

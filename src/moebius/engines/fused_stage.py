@@ -8,8 +8,9 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from moebius.engines.fused_blocks import FusedMixer, FusedResBlock, FusedUpsample
+from moebius.engines.fused_blocks import FusedMixer, FusedResBlock
 from moebius.engines.fused_convolution import convolution
+from moebius.engines.fused_upsample import FusedUpsample
 from moebius.networks.blocks import DepthwiseResBlock, Downsample, LambdaMixBlock, Upsample
 from moebius.networks.denoiser import Stage
 
@@ -56,6 +57,6 @@ class FusedStage(nn.Module):
         if stage.resample is not None:
             sampler = parts.fetch(f"{name}.resample")
             if isinstance(sampler, Upsample):
-                self.resample = parts.ready(FusedUpsample(sampler, rewrites))
+                self.resample = parts.ready(FusedUpsample(sampler.conv, rewrites))
             else:
                 self.resample = parts.ready(convolution(cast("Downsample", sampler).conv))

@@ -17,6 +17,7 @@ from moebius.engines.base import FloatArray
 from moebius.engines.fuse import FusedUNet
 from moebius.engines.fused_loading import load_fused
 from moebius.engines.fused_onednn import prepare_for_cpu
+from moebius.engines.fused_upsample import fuse_upsamplers
 from moebius.engines.networks import Autoencoder, load_autoencoder, load_denoiser
 from moebius.errors import DeviceError
 from moebius.networks import NanoAutoencoder
@@ -144,6 +145,7 @@ def _ready(autoencoder: Autoencoder, device: torch.device, dtype: torch.dtype) -
     number = torch.float32 if dtype is torch.float16 else dtype
     if isinstance(autoencoder.network, NanoAutoencoder):
         return autoencoder.to(device, number)
+    fuse_upsamplers(autoencoder.network.decoder)
     network = autoencoder.network.to(memory_format=torch.channels_last)
     if device.type != "cpu" or number is not torch.bfloat16:
         return autoencoder.to(device, number)
