@@ -42,10 +42,8 @@ class Convolution(nn.Module):
     ) -> Tensor:
         """x (B, C, H, W), shift (B or 1, C'), add like the output -> (B, C', H', W')."""
         bias: Tensor | None = self.bias
-        # One shift for all rows is another bias, and no pass over the map.
         if shift is not None and shift.shape[0] == 1:
-            bias = shift[0] if bias is None else bias + shift[0]
-            shift = None
+            bias, shift = self.shifted_bias(shift), None
         out = F.conv2d(x, self.weight, bias, self.stride, self.padding, 1, self.groups)
         if shift is not None:
             out = out + shift[:, :, None, None]
@@ -54,6 +52,10 @@ class Convolution(nn.Module):
         elif activation == "silu":
             out = F.silu(out)
         return out if add is None else out + add
+
+    def shifted_bias(self, shift: Tensor) -> Tensor:
+        """One shift (1, C') for all rows is another bias (C',), and no pass over the map."""
+        return shift[0] if self.bias is None else self.bias + shift[0]
 
 
 def convolution(conv: nn.Conv2d) -> Convolution:

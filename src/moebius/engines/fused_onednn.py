@@ -63,9 +63,7 @@ class JoinedConvolution(Convolution):
         """As `Convolution.forward`."""
         if (shift is not None and shift.shape[0] > 1) or (add is not None and activation != "none"):
             return super().forward(x, activation, shift=shift, add=add)
-        bias: Tensor | None = self.bias
-        if shift is not None:
-            bias = shift[0] if bias is None else bias + shift[0]
+        bias: Tensor | None = self.bias if shift is None else self.shifted_bias(shift)
         if add is not None:
             return self.combined(x, add, "add", bias)
         run: Any = torch.ops.mkldnn._convolution_pointwise

@@ -104,9 +104,5 @@ def fuse_upsamplers(decoder: nn.Module) -> nn.Module:
                 and isinstance(conv, nn.Conv2d)
                 and conv.kernel_size == (3, 3)
             ):
-                fused = FusedUpsampler(conv)
-                if isinstance(module, nn.ModuleList):
-                    module[int(name)] = fused
-                else:
-                    setattr(module, name, fused)
+                setattr(module, name, FusedUpsampler(conv))
     return decoder

@@ -43,6 +43,7 @@ class GraphEngine(ABC):
     def __init__(self, spec: ModelSpec):
         self._spec = spec
         self._shapes = spec.exported.shapes if spec.exported is not None else ()
+        self._denoisers = spec.exported.denoisers if spec.exported is not None else ("denoiser",)
         self._ids = np.arange(spec.tokens, dtype=np.int64)
         self._opposite_ids = self._ids + spec.tokens
         self._scale = np.float32(spec.latent_scale)

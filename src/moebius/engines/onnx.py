@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moebius.engines.base import FloatArray
-from moebius.engines.graphs import PARTS, GraphEngine
+from moebius.engines.graphs import GraphEngine
 from moebius.engines.runtime import load_onnxruntime
 from moebius.errors import CorruptWeightsError, DeviceError
 
 if TYPE_CHECKING:
     from moebius.weights import ModelSpec
-
-GRAPHS = PARTS
 
 
 class OnnxEngine(GraphEngine):
@@ -45,8 +43,7 @@ class OnnxEngine(GraphEngine):
         super().__init__(spec)
         ort = load_onnxruntime()
         self._folder = folder
-        denoisers = spec.exported.denoisers if spec.exported is not None else ("denoiser",)
-        graphs = ("encoder", *denoisers, "decoder")
+        graphs = ("encoder", *self._denoisers, "decoder")
         missing = [f"{graph}.onnx" for graph in graphs if not (folder / f"{graph}.onnx").is_file()]
         if missing:
             raise DeviceError(
@@ -66,7 +63,7 @@ class OnnxEngine(GraphEngine):
         self._sessions: dict[str, tuple[Any, frozenset[str]]] = {}
         self._opening = threading.Lock()
         # A model for many sizes opens the other sizes' graphs when they are needed: each takes memory.
-        for graph in ("encoder", denoisers[0], "decoder"):
+        for graph in ("encoder", self._denoisers[0], "decoder"):
             self._open(graph)
 
     def _open(self, graph: str) -> tuple[Any, frozenset[str]]:

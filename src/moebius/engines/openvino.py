@@ -57,10 +57,9 @@ class OpenVinoEngine(GraphEngine):
         self._threads, self._folder, self._lock = threads, folder, threading.Lock()
         self._compiled: dict[str, Any] = {}
         self._times: dict[tuple[object, ...], dict[str, FloatArray]] = {}
-        denoisers = spec.exported.denoisers if spec.exported is not None else ("denoiser",)
-        for graph in ("encoder", *denoisers, "decoder"):
+        for graph in ("encoder", *self._denoisers, "decoder"):
             self._path(graph)
-        for graph in ("encoder", denoisers[0], "decoder"):
+        for graph in ("encoder", self._denoisers[0], "decoder"):
             self._open(graph)
 
     def _path(self, graph: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,20 +29,25 @@ def check_target(target: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def new_folder(target: Path, overwrite: bool) -> Iterator[Path]:
+def new_folder(
+    target: Path, overwrite: bool, check: Callable[[Path, bool], None] = check_target
+) -> Iterator[Path]:
     """Yields a folder beside `target` that takes its place when the block ends without an exception.
 
+    Args:
+        check: whether it may be written there; asked before the block and again before the target is replaced.
+
     Raises:
-        OutputError: see `check_target`; or the disk is full, or another error of the file system.
+        OutputError: what `check` raises; or the disk is full, or another error of the file system.
     """
-    check_target(target, overwrite)
+    check(target, overwrite)
     partial = target.absolute().with_name(f".{target.name}.{os.getpid()}.partial")
     old = partial.with_suffix(".old")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         yield partial
-        check_target(target, overwrite)  # another program may have written there meanwhile
+        check(target, overwrite)  # another program may have written there meanwhile
         if target.exists():
             target.replace(old)
         try:

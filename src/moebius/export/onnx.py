@@ -5,8 +5,7 @@ behind a header that says at which offset each begins. So every parameter of an 
 into `weights.safetensors` (stored as float16, cast to float32 where it enters the graph; ONNX Runtime folds the
 cast when it opens the graph), and torch and ONNX Runtime read the same bytes.
 
-Heights and widths are symbolic; a runtime that
-wants fixed shapes overrides them when it opens the graph.
+Heights and widths are symbolic; a runtime that wants fixed shapes overrides them when it opens the graph.
 """
 
 from __future__ import annotations

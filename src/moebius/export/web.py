@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from moebius.errors import MoebiusError, OutputError
+from moebius.export.folder import new_folder
 from moebius.export.web_licences import licences
 from moebius.export.web_model import Files, web_model
 from moebius.export.web_runtime import fetch_runtime
@@ -83,7 +82,11 @@ def export_web(
     kept = ["./", *sorted(name for name in small if name != "service_worker.js")]
     site = json.dumps({"version": version, "files": kept}, separators=(",", ":"))
     files["service_worker.js"] = f"self.MOEBIUS_SITE = {site};\n".encode() + page["service_worker.js"]
-    _write(target, files, overwrite)
+    with new_folder(target, overwrite, _check_target) as partial:
+        for name, content in files.items():
+            path = partial / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
     weights = {
         "page": sum(map(len, page.values())),
         "model": sum(len(data) for path, data in shards.items() if path.startswith("model/")),
@@ -144,28 +147,3 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise OutputError(
             f"{target}: expected an earlier site to replace, got a folder with something else in it"
         )
-
-
-def _write(target: Path, files: Files, overwrite: bool) -> None:
-    """Write beside the target, then rename."""
-    partial = target.absolute().with_name(f".{target.name}.{os.getpid()}.partial")
-    old = partial.with_suffix(".old")
-    try:
-        for name, content in files.items():
-            path = partial / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        if target.exists():
-            _check_target(target, overwrite)  # another program may have written there meanwhile
-            target.replace(old)
-        try:
-            partial.replace(target)
-        except OSError:
-            if old.exists():
-                old.replace(target)
-            raise
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

@@ -22,7 +22,8 @@ import numpy as np
 
 from moebius._version import __version__
 from moebius.engines.base import FloatArray
-from moebius.engines.onnx import GRAPHS, OnnxEngine
+from moebius.engines.graphs import PARTS
+from moebius.engines.onnx import OnnxEngine
 from moebius.errors import DeviceError
 from moebius.export.web_runtime import WebRuntime
 from moebius.sampling import normal
@@ -51,7 +52,7 @@ def web_model(folder: ModelFolder, runtime: WebRuntime) -> tuple[Files, dict[str
         CorruptWeightsError: a graph cannot be opened.
     """
     spec = folder.spec
-    names = [*(f"{graph}.onnx" for graph in GRAPHS), WEIGHTS_FILE]
+    names = [*(f"{graph}.onnx" for graph in PARTS), WEIGHTS_FILE]
     missing = [name for name in names if not (folder.path / name).is_file()]
     if missing:
         raise DeviceError(
