@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -37,6 +37,9 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
             name = f"{SHORT[dtype]}-{layout.replace(' ', '-')}"
             title = f"published size, {SHORT[dtype]}, {layout}"
             found.append(_entry(case, setting, name, title, dtype, lambda d=dtype, m=layout: made(d, m)))  # type: ignore[misc]
+        title = f"taesdxl, {SHORT[dtype]}, channels last"
+        make = partial(tiny_coder, setting, dtype)
+        found.append(_entry(case, setting, f"taesdxl-{SHORT[dtype]}", title, dtype, make))
     own = cache(lambda: load_autoencoder(open_model("nano")).to(setting.device))
     return [*found, _entry(case, setting, "nano", "nano's own, fp32", "float32", own)]
 
@@ -47,6 +50,13 @@ def coder(setting: Setting, dtype: str, layout: str) -> Autoencoder:
     if layout == "as it runs":
         fuse_upsamplers(found.network.decoder)
     found.network.to(memory_format=LAYOUTS[layout])
+    return found
+
+
+def tiny_coder(setting: Setting, dtype: str) -> Autoencoder:
+    """The tiny published autoencoder at random weights, in a number format, as it runs."""
+    found = make_autoencoder(setting, taesdxl=True).to(dtype=DTYPES[dtype])
+    found.network.to(memory_format=torch.channels_last)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from moebius.benchmarks.cases import Setting
 from moebius.engines.networks import Autoencoder
 from moebius.errors import DeviceError
 from moebius.networks import AutoencoderConfig, MoebiusConfig, MoebiusUNet, NanoAutoencoder
-from moebius.weights.convert import VAE_CONFIG
+from moebius.weights.convert import TINY_VAE_CONFIG, VAE_CONFIG, vae_kind
 from moebius.weights.registry import find
 from moebius.weights.spec import ModelSpec
 
@@ -43,8 +44,11 @@ def make_denoiser(setting: Setting) -> MoebiusUNet:
     return realise(lambda: MoebiusUNet(config), torch.device(setting.device))
 
 
-def make_autoencoder(setting: Setting) -> Autoencoder:
-    """The published autoencoder (or a tiny one) at random weights, on the run's device, float32.
+def make_autoencoder(setting: Setting, *, taesdxl: bool = False) -> Autoencoder:
+    """The published autoencoder at random weights, on the run's device, float32; one of a few layers for size "tiny".
+
+    Args:
+        taesdxl: the tiny published one that may stand in for it.
 
     Raises:
         DeviceError: diffusers is missing, or there is not enough memory.
@@ -54,9 +58,11 @@ def make_autoencoder(setting: Setting) -> Autoencoder:
     if setting.size == "tiny":
         build = lambda: NanoAutoencoder(TINY_AUTOENCODER)  # noqa: E731
     else:
-        kind = diffusers_class("AutoencoderKL")
-        build = lambda: kind.from_config(VAE_CONFIG)  # noqa: E731
-    return Autoencoder(realise(build, torch.device(setting.device)), spec)
+        config = TINY_VAE_CONFIG if taesdxl else VAE_CONFIG
+        kind = diffusers_class(vae_kind(config))
+        build = lambda: kind.from_config(config)  # noqa: E731
+    scale = 1.0 if taesdxl else spec.latent_scale
+    return Autoencoder(realise(build, torch.device(setting.device)), replace(spec, latent_scale=scale))
 
 
 def spec_of(setting: Setting) -> ModelSpec:

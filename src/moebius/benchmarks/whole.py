@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from moebius.benchmarks.autoencoder import coder
+from moebius.benchmarks.autoencoder import coder, tiny_coder
 from moebius.benchmarks.cases import Case, Entry, Setting
 from moebius.benchmarks.denoiser import Shelf, number_formats
 from moebius.benchmarks.photos import disc_photo
@@ -47,7 +47,7 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
     runs 19 steps when asked for 20, because it starts at strength 0.99.
     """
     shelf = Shelf(setting)
-    coders = cache(partial(coder, setting))
+    coders, tiny_coders = cache(partial(coder, setting)), cache(partial(tiny_coder, setting))
     found = []
     if setting.reference:
         title = f"published inference fp32, {PUBLISHED_STEPS - 1} steps, guided"
@@ -55,11 +55,22 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
             Entry(name="reference", title=title, make=partial(_published, setting, shelf), warm=False)
         )
 
-    def add(kind: str, make: Callable[[], nn.Module], dtype: str, steps: int, guidance: float) -> None:
+    def add(
+        kind: str,
+        make: Callable[[], nn.Module],
+        dtype: str,
+        steps: int,
+        guidance: float,
+        *,
+        taesdxl: bool = False,
+    ) -> None:
         tail = "no pair" if guidance == 1.0 else "guided"
         title = f"{kind} {SHORT[dtype]}, {steps} step{'s' if steps > 1 else ''}, {tail}"
-        work = partial(_ours, setting, make, coders, dtype, steps, guidance)
+        coder_of = partial(tiny_coders, dtype) if taesdxl else partial(coders, _number(dtype), "as it runs")
+        work = partial(_ours, setting, make, coder_of, dtype, steps, guidance)
         name = f"{kind}-{SHORT[dtype]}-{steps}-{tail.replace(' ', '-')}"
+        if taesdxl:
+            title, name = f"{title}, taesdxl", f"{name}-taesdxl"
         found.append(Entry(name=name, title=title, make=work, warm=steps == STEPS[-1]))
 
     add("plain", shelf.plain, "float32", STEPS[0], GUIDANCE)
@@ -69,21 +80,26 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
             add("deployed", deployed, dtype, steps, GUIDANCE)
             if dtype != "float32":
                 add("deployed", deployed, dtype, steps, 1.0)
+                if dtype == "bfloat16":
+                    add("deployed", deployed, dtype, steps, 1.0, taesdxl=True)
     return found
+
+
+def _number(dtype: str) -> str:
+    """What the torch engine runs the autoencoder in: a published encoder in float16 overflows."""
+    return "bfloat16" if dtype == "bfloat16" else "float32"
 
 
 def _ours(
     setting: Setting,
     denoiser: Callable[[], nn.Module],
-    coders: Callable[[str, str], Autoencoder],
+    coder_of: Callable[[], Autoencoder],
     dtype: str,
     steps: int,
     guidance: float,
 ) -> Callable[[], object]:
     """The pipeline over networks in memory; everything but opening the model is in it."""
-    # What the torch engine does: an encoder in float16 overflows.
-    vae = coders("bfloat16" if dtype == "bfloat16" else "float32", "as it runs")
-    engine = FormatEngine.holding(setting, denoiser(), vae, dtype)
+    engine = FormatEngine.holding(setting, denoiser(), coder_of(), dtype)
     model = Moebius(spec_of(setting), engine, model_hash="random")
     photo, mask = disc_photo(spec_of(setting).size)
     return lambda: model(photo, mask, steps=steps, guidance=guidance, grow=0, feather=0)

@@ -20,6 +20,7 @@ from moebius.networks import (
 )
 from moebius.weights import ModelFolder, ModelSpec
 from moebius.weights.cache import VAE_CONFIG_FILE, VAE_FILE, WEIGHTS_FILE
+from moebius.weights.convert import vae_kind
 from moebius.weights.store import read_json, tensor_names
 
 M = TypeVar("M", bound=nn.Module)
@@ -31,7 +32,7 @@ class Autoencoder:
     Gradients pass through it, and none are kept for its own weights.
 
     Args:
-        network: a `NanoAutoencoder` or a `diffusers.AutoencoderKL`.
+        network: a `NanoAutoencoder`, or an `AutoencoderKL` or `AutoencoderTiny` of diffusers.
         spec: of its model.
     """
 
@@ -61,16 +62,16 @@ class Autoencoder:
             image: (B, 3, H, W) in [-1, 1]; sides that divide by `factor`.
 
         Returns:
-            Both (B, c, H/factor, W/factor), in float32 (float64 if it computes in that). The deviation of our
-            own autoencoder, which is deterministic, is 0.
+            Both (B, c, H/factor, W/factor), in float32 (float64 if it computes in that). The deviation of
+            autoencoders that are deterministic, our own and tiny ones, is 0.
         """
         image = image.to(self.dtype)
-        if isinstance(self.network, NanoAutoencoder):
-            mean = self.network.encode(image)
-            deviation = torch.zeros_like(mean)
+        found = self.network.encode(image)
+        if hasattr(found, "latent_dist"):
+            mean, deviation = found.latent_dist.mean, found.latent_dist.std
         else:
-            posterior = self.network.encode(image).latent_dist
-            mean, deviation = posterior.mean, posterior.std
+            mean = found if isinstance(self.network, NanoAutoencoder) else found.latents
+            deviation = torch.zeros_like(mean)
         exact = torch.promote_types(mean.dtype, torch.float32)
         return mean.to(exact) * self._scale, deviation.to(exact) * self._scale
 
@@ -110,8 +111,8 @@ def load_autoencoder(folder: ModelFolder) -> Autoencoder:
     if sizes is not None:
         tensors = _tensors(path / WEIGHTS_FILE, "autoencoder.")
         return Autoencoder(_load(lambda: NanoAutoencoder(AutoencoderConfig(**sizes)), tensors, path), spec)
-    kind = _diffusers(spec, "has a published VAE", "AutoencoderKL")
     config = read_json(path / VAE_CONFIG_FILE)
+    kind = _diffusers(spec, "has a published VAE", vae_kind(config, path / VAE_CONFIG_FILE))
     return Autoencoder(_load(lambda: kind.from_config(config), _tensors(path / VAE_FILE), path), spec)
 
 

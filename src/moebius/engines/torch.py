@@ -1,8 +1,8 @@
 """The PyTorch engine: any model, on CPU, CUDA, ROCm or MPS. Needs the extra `[torch]`.
 
 The denoiser runs in the chosen number format, rewritten for inference (`moebius.engines.fuse`). Time embeddings,
-softmax and, on a CPU, the encoder stay in float32; on a GPU the encoder is in float32 or bfloat16, because published
-autoencoders overflow in float16 there.
+softmax and, on a CPU, the published VAE's encoder stay in float32; on a GPU the encoder is in float32 or bfloat16,
+because published autoencoders overflow in float16 there.
 """
 
 from __future__ import annotations
@@ -147,7 +147,10 @@ def _ready(autoencoder: Autoencoder, device: torch.device, dtype: torch.dtype) -
         return autoencoder.to(device, number)
     fuse_upsamplers(autoencoder.network.decoder)
     network = autoencoder.network.to(memory_format=torch.channels_last)
-    if device.type != "cpu" or number is not torch.bfloat16:
+    tiny = not hasattr(
+        network, "post_quant_conv"
+    )  # AutoencoderTiny: off by more than bfloat16 rounds, and in a hurry
+    if device.type != "cpu" or number is not torch.bfloat16 or tiny:
         return autoencoder.to(device, number)
     for part in (network.decoder, network.post_quant_conv):
         if part is not None:

@@ -38,6 +38,24 @@ VAE_CONFIG: dict[str, Any] = {
 }
 """The published VAE, as a diffusers AutoencoderKL config: 83,653,863 parameters, the fields of SDXL's VAE."""
 
+TINY_VAE_CONFIG: dict[str, Any] = {
+    "_class_name": "AutoencoderTiny",
+    "in_channels": 3,
+    "out_channels": 3,
+    "encoder_block_out_channels": [64, 64, 64, 64],
+    "decoder_block_out_channels": [64, 64, 64, 64],
+    "num_encoder_blocks": [1, 3, 3, 3],
+    "num_decoder_blocks": [3, 3, 3, 1],
+    "latent_channels": 4,
+    "upsampling_scaling_factor": 2,
+    "act_fn": "relu",
+    "latent_magnitude": 3,
+    "latent_shift": 0.5,
+    "scaling_factor": 1.0,
+    "force_upcast": False,
+}
+"""`taesdxl`, as a diffusers AutoencoderTiny config: 2,445,063 parameters. Its latents are the VAE's scaled ones."""
+
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names of the attention layers in VAE files from before diffusers 0.17."""
 
@@ -104,24 +122,27 @@ def convert_denoiser(state: Mapping[str, Tensor], spec: ModelSpec, where: Path) 
 
 
 def read_vae(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the config of a VAE checkpoint, under the names of today's `diffusers.AutoencoderKL`.
+    """The tensors and the config of a VAE checkpoint, under the names of today's diffusers.
 
-    A config.json beside the checkpoint is heeded; without one it has to be the published VAE.
+    A config.json beside the checkpoint is heeded; without one it has to be the published VAE (`AutoencoderKL`) or
+    taesdxl (`AutoencoderTiny`); their tensors' names tell which.
 
     Raises:
         CorruptWeightsError: it cannot be read or does not fit its config; names the first misfits.
     """
+    import diffusers
     import torch
-    from diffusers import AutoencoderKL
 
     ours = {_modern_name(name): tensor for name, tensor in read_checkpoint(path).items()}
     beside = path.with_name("config.json")
-    config = read_json(beside) if beside.is_file() else VAE_CONFIG
+    tiny = any(name.startswith("decoder.layers.") for name in ours)
+    config = read_json(beside) if beside.is_file() else TINY_VAE_CONFIG if tiny else VAE_CONFIG
+    kind = vae_kind(config, beside)
     try:
         with torch.device("meta"):
-            expected = AutoencoderKL.from_config(config).state_dict()
+            expected = getattr(diffusers, kind).from_config(config).state_dict()
     except (KeyError, TypeError, ValueError) as error:
-        raise CorruptWeightsError(f"{beside} describes no AutoencoderKL: {error}") from error
+        raise CorruptWeightsError(f"{beside} describes no {kind}: {error}") from error
     misfits = [f"{name} is missing" for name in expected if name not in ours]
     misfits += [f"{name} is unknown" for name in ours if name not in expected]
     for name in (name for name in expected if name in ours):
@@ -134,6 +155,18 @@ def read_vae(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path}: expected a VAE of {len(expected)} tensors: {'; '.join(misfits[:3])}{more}"
         )
     return ours, config
+
+
+def vae_kind(config: Mapping[str, Any], where: Path | str = "config") -> str:
+    """The class of diffusers that a VAE's config describes.
+
+    Raises:
+        CorruptWeightsError: neither of those known here.
+    """
+    kind = config.get("_class_name", "AutoencoderKL")
+    if kind not in ("AutoencoderKL", "AutoencoderTiny"):
+        raise CorruptWeightsError(f"{where}: expected an AutoencoderKL or AutoencoderTiny, got {kind!r}")
+    return str(kind)
 
 
 def _modern_name(name: str) -> str:

@@ -17,6 +17,7 @@ from moebius.weights.cache import (
     SPEC_FILE,
     VAE_CONFIG_FILE,
     VAE_FILE,
+    WEIGHTS_FILE,
     cache_home,
     imported_names,
     missing_files,
@@ -108,25 +109,34 @@ def borrow_vae(folder: Path, spec: ModelSpec) -> bool:
 
     The file is linked, not copied, where the file system can: four published models share one.
     """
-    wanted = spec.files.get("vae")
+    return _borrow("vae", (VAE_CONFIG_FILE, VAE_FILE), folder, spec)
+
+
+def _borrow(role: str, names: tuple[str, ...], folder: Path, spec: ModelSpec) -> bool:
+    """Take files from a complete model of the cache that has the same download in that role."""
+    wanted = spec.files.get(role)
     for name in imported_names():
         other = model_folder(name)
         if wanted is None or other == folder or not (other / SPEC_FILE).is_file():
             continue
         lender = read_spec(other)
-        if lender.files.get("vae") != wanted or missing_files(other, lender):
+        if lender.files.get(role) != wanted or missing_files(other, lender):
             continue
-        shutil.copyfile(other / VAE_CONFIG_FILE, folder / VAE_CONFIG_FILE)
-        try:
-            (folder / VAE_FILE).hardlink_to(other / VAE_FILE)
-        except OSError:
-            shutil.copyfile(other / VAE_FILE, folder / VAE_FILE)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in names:
+            (folder / file).unlink(missing_ok=True)  # of a try that was cut short
+            try:
+                (folder / file).hardlink_to(other / file)
+            except OSError:
+                shutil.copyfile(other / file, folder / file)
         seal(folder, spec)
         return True
     return False
 
 
 def _pull_denoiser(spec: ModelSpec, folder: Path, report: Progress) -> None:
+    if _borrow("denoiser", (WEIGHTS_FILE,), folder, spec):
+        return
     file = _source(spec, "denoiser")
     arrived = fetch(file, downloads(file), progress=report)
     report(f"converting {spec.name}", 0, None)
