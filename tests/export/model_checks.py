@@ -25,6 +25,7 @@ from moebius import Moebius
 from moebius.cli import moebius
 from moebius.engines import open_engine
 from moebius.engines.openvino import OpenVinoEngine, cut_time
+from moebius.engines.runtime import openvino_core
 from moebius.errors import CorruptWeightsError, DeviceError, OutputError, SettingsError
 from moebius.export.folder import new_folder
 from moebius.export.model import export_model
@@ -191,9 +192,7 @@ def test_processes_can_share_the_weights(exported: Path) -> None:
 
 
 def test_time_is_computed_apart(exported: Path) -> None:
-    import openvino
-
-    time, rest = cut_time(openvino.Core().read_model(exported / "denoiser.onnx"))
+    time, rest = cut_time(openvino_core().read_model(exported / "denoiser.onnx"))
     names = [name for port in rest.inputs for name in port.get_names()]
     assert "timestep" not in names and {"noisy", "mask", "condition"} <= set(names) and "time0" in names
     kinds = {op.get_type_name() for op in time.get_ops()}

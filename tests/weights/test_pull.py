@@ -13,11 +13,13 @@ import pytest
 import torch
 from child_processes import PATIENCE, child, wait_until
 from hub_server import Fault, Hub
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from moebius.engines.torch import TorchEngine
 from moebius.errors import CorruptWeightsError, DownloadError, WeightsError
 from moebius.weights import MODELS, ModelSpec, from_official, open_folder, open_model, pull, spec_to_json
 from moebius.weights.cache import State, model_folder, state
+from moebius.weights.convert import TINY_VAE_CONFIG
 from moebius.weights.download import downloads
 from moebius.weights.importing import import_checkpoint
 
@@ -91,6 +93,49 @@ def test_one_vae_serves_every_model_that_names_it(
     assert [name for name, _ in hub.requests].count("tests/vae/vae/model.bin") == 1
     assert (folder / "vae.safetensors").samefile(model_folder("tiny") / "vae.safetensors")
     open_folder(folder)
+
+
+def test_a_tiny_autoencoder_may_stand_in_for_the_vae(
+    tiny: ModelSpec, hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`taesdxl` in place of the VAE: the network is not downloaded again, latents and pictures are diffusers' own."""
+    from diffusers import AutoencoderTiny
+
+    torch.manual_seed(0)
+    published = AutoencoderTiny.from_config(TINY_VAE_CONFIG).eval()
+    assert sum(parameter.numel() for parameter in published.parameters()) == 2_445_063
+    save_file(published.state_dict(), tmp_path / "taesdxl.safetensors")
+    file = MODELS["places2-taesdxl"].files["vae"]
+    hub.files[f"{file.repository}/{file.path}"] = (tmp_path / "taesdxl.safetensors").read_bytes()
+    pull(tiny)
+    spec = replace(tiny, name="tiny-taesdxl", latent_scale=1.0, files={**tiny.files, "vae": file})
+    monkeypatch.setitem(MODELS, spec.name, spec)
+    folder = pull(spec)
+    assert [name for name, _ in hub.requests].count("tests/tiny/ft_tiny/model.bin") == 1
+    assert (folder.path / "weights.safetensors").samefile(model_folder("tiny") / "weights.safetensors")
+    assert state(spec) == "cached"
+    assert open_folder(folder.path).spec == spec
+
+    image = torch.rand(1, 3, 64, 64) * 2 - 1
+    engine = TorchEngine(spec, folder.path, device="cpu")
+    with torch.inference_mode():
+        latents = published.encode(image).latents
+        torch.testing.assert_close(engine.encode(image.numpy()), latents, rtol=1e-4, atol=1e-5)
+        picture = torch.from_numpy(engine.decode(latents))
+        torch.testing.assert_close(picture, published.decode(latents).sample, rtol=1e-4, atol=1e-4)
+    half = TorchEngine(spec, folder.path, device="cpu", dtype="bfloat16")
+    assert (torch.from_numpy(half.decode(half.encode(image.numpy()))) - picture).abs().mean() < 0.02
+
+
+def test_a_borrowed_network_that_was_cut_short_is_borrowed_again(
+    tiny: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull(tiny)
+    second = replace(tiny, name="tiny2")
+    monkeypatch.setitem(MODELS, "tiny2", second)
+    (model_folder("tiny2")).mkdir()
+    (model_folder("tiny2") / "weights.safetensors").write_bytes(b"half")
+    open_folder(pull(second).path)
 
 
 def test_an_interrupted_pull_goes_on_where_it_stopped(tiny: ModelSpec, hub: Hub) -> None:

@@ -19,7 +19,8 @@ from moebius.weights.registry import PUBLISHED, PUBLISHED_DENOISER
 
 
 def test_the_published_models_are_known() -> None:
-    assert [spec.name for spec in PUBLISHED] == ["pretrained", "places2", "celebahq", "ffhq"]
+    names = ["pretrained", "places2", "celebahq", "ffhq"]
+    assert [spec.name for spec in PUBLISHED] == [*names, *(f"{name}-taesdxl" for name in names)]
     for spec in PUBLISHED:
         assert find(spec.name) is spec
         assert state(spec) == "available"

@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from moebius.benchmarks.autoencoder import coder, tiny_coder
 from moebius.benchmarks.cases import Case, Entry, Setting
 from moebius.benchmarks.denoiser import Shelf, number_formats
 from moebius.benchmarks.photos import disc_photo
 from moebius.benchmarks.subjects import DTYPES, SHORT, make_autoencoder, spec_of
 from moebius.engines.networks import Autoencoder
-from moebius.engines.torch import TorchEngine
+from moebius.engines.torch import TorchEngine, ready
 from moebius.pipeline import Moebius
 from moebius.pipeline.official import FACTOR, GUIDANCE, reconstruct_official
 from moebius.pipeline.official import STEPS as PUBLISHED_STEPS
@@ -47,7 +46,11 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
     runs 19 steps when asked for 20, because it starts at strength 0.99.
     """
     shelf = Shelf(setting)
-    coders, tiny_coders = cache(partial(coder, setting)), cache(partial(tiny_coder, setting))
+
+    @cache
+    def coders(dtype: str, taesdxl: bool) -> Autoencoder:
+        return ready(make_autoencoder(setting, taesdxl=taesdxl), shelf.device, DTYPES[dtype])
+
     found = []
     if setting.reference:
         title = f"published inference fp32, {PUBLISHED_STEPS - 1} steps, guided"
@@ -66,7 +69,7 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
     ) -> None:
         tail = "no pair" if guidance == 1.0 else "guided"
         title = f"{kind} {SHORT[dtype]}, {steps} step{'s' if steps > 1 else ''}, {tail}"
-        coder_of = partial(tiny_coders, dtype) if taesdxl else partial(coders, _number(dtype), "as it runs")
+        coder_of = partial(coders, dtype, taesdxl)
         work = partial(_ours, setting, make, coder_of, dtype, steps, guidance)
         name = f"{kind}-{SHORT[dtype]}-{steps}-{tail.replace(' ', '-')}"
         if taesdxl:
@@ -83,11 +86,6 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
                 if dtype == "bfloat16":
                     add("deployed", deployed, dtype, steps, 1.0, taesdxl=True)
     return found
-
-
-def _number(dtype: str) -> str:
-    """What the torch engine runs the autoencoder in: a published encoder in float16 overflows."""
-    return "bfloat16" if dtype == "bfloat16" else "float32"
 
 
 def _ours(

@@ -52,7 +52,9 @@ class Autoencoder:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Autoencoder:
         """Itself, moved there and computing in that number format."""
-        self.network.to(device=device, dtype=dtype)
+        nn.Module.to(
+            self.network, device=device, dtype=dtype
+        )  # diffusers' own warns of what does not matter here
         return self
 
     def encode_moments(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,6 @@ the denoiser's graph and computed once a timestep: a sinusoid of t f in bfloat16
 from __future__ import annotations
 
 import threading
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from moebius.engines.base import FloatArray
 from moebius.engines.graphs import GraphEngine
+from moebius.engines.runtime import load_openvino, openvino_core
 from moebius.errors import CorruptWeightsError, DeviceError
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class OpenVinoEngine(GraphEngine):
         super().__init__(spec)
         if dtype not in PRECISIONS:
             raise DeviceError(f"dtype: the openvino engine computes in float32 or bfloat16, got {dtype!r}")
-        self._openvino = _load()
-        self._core = self._openvino.Core()
+        load_openvino("engine openvino")
+        self._core = openvino_core()
         self._precision = PRECISIONS[dtype]
         if self._precision == "bf16" and "BF16" not in self._core.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
@@ -130,7 +130,7 @@ def cut_time(model: Any) -> tuple[Any, Any]:
         The first model, with one output for each input "time0", "time1", ... of the second. None and the model as it
         was where nothing depends on the timestep alone.
     """
-    openvino = _load()
+    openvino = load_openvino("engine openvino")
     by_name = {next(iter(port.get_names())): port.get_node() for port in model.inputs}
     if "timestep" not in by_name:
         return None, model
@@ -173,12 +173,3 @@ def cut_time(model: Any) -> tuple[Any, Any]:
         extra.append(parameter)
     kept = [node for name, node in by_name.items() if name != "timestep"]
     return time, openvino.Model(model.get_results(), [*kept, *extra], "denoiser")
-
-
-def _load() -> Any:
-    try:
-        return import_module("openvino")
-    except ImportError as error:
-        raise DeviceError(
-            "engine openvino needs OpenVINO, which is not installed: pip install 'moebius-inpaint[openvino]'"
-        ) from error

@@ -58,7 +58,7 @@ class TorchEngine:
             denoiser = prepare_for_cpu(load_fused(model, number).to(where), where, number)
         else:
             denoiser = load_denoiser(model).to(where, number)
-        self._hold(spec, denoiser, _ready(load_autoencoder(model), where, number), where, number)
+        self._hold(spec, denoiser, ready(load_autoencoder(model), where, number), where, number)
 
     @classmethod
     def over(
@@ -139,8 +139,8 @@ class _Mixed(Autoencoder):
         return image
 
 
-def _ready(autoencoder: Autoencoder, device: torch.device, dtype: torch.dtype) -> Autoencoder:
-    """The autoencoder as it runs beside a denoiser of that number format."""
+def ready(autoencoder: Autoencoder, device: torch.device, dtype: torch.dtype) -> Autoencoder:
+    """The autoencoder, changed in place, as it runs beside a denoiser of that number format."""
     # float16 overflows in published encoders; bfloat16 does not.
     number = torch.float32 if dtype is torch.float16 else dtype
     if isinstance(autoencoder.network, NanoAutoencoder):

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from moebius.errors import DeviceError
+from moebius.engines.runtime import load_openvino, openvino_core
 
 
-def require_openvino() -> Any:
-    """The module `openvino`.
+def require_openvino() -> None:
+    """Check that OpenVINO is there.
 
     Raises:
         DeviceError: it is not installed.
     """
-    try:
-        return import_module("openvino")
-    except ImportError as error:
-        raise DeviceError(
-            "an export for openvino needs OpenVINO, which is not installed: pip install 'moebius-inpaint[openvino]'"
-        ) from error
+    load_openvino("an export for openvino")
 
 
 def to_ir(graph: Path, folder: Path) -> None:
@@ -28,6 +21,6 @@ def to_ir(graph: Path, folder: Path) -> None:
 
     Read by the runtime itself and not by its converter, which reports its use to its makers.
     """
-    openvino = require_openvino()
-    model = openvino.Core().read_model(graph)
+    openvino = load_openvino("an export for openvino")
+    model = openvino_core().read_model(graph)
     openvino.save_model(model, folder / f"{graph.stem}.xml", compress_to_fp16=False)
