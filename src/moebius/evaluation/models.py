@@ -129,10 +129,12 @@ def model_method(request: ModelRequest, *, product: bool = False) -> Method:
         result = model(hole.pixels, hole.mask, key=hole.case.key, **settings)
         return result.photo.pixels.astype(np.uint8, copy=False)
 
-    sides = 1 + len(model.spec.cascade)
+    sides = len(model.spec.sides)
     steps = f"{complete.steps} step{'s' if complete.steps != 1 else ''}" + (
         f" x {sides} sizes" if sides > 1 else ""
     )
+    if model.spec.detail == "photo":
+        steps += ", the photo's texture"
     return Method(request.id, f"{request.id}, {steps}", fill, what)
 
 
@@ -145,7 +147,7 @@ def autoencoder_method(request: ModelRequest) -> Method:
     """The smooth fill as the model's autoencoder renders it, without its denoiser."""
     model = load(request)
     spec = replace(
-        model.spec, feed="prefill", target="residual", prediction="sample", cascade=(), guidance_trained=False,
+        model.spec, feed="prefill", target="residual", prediction="sample", cascade=(), detail="network", guidance_trained=False,
         defaults=Defaults(steps=1, guidance=1.0, solver="ddim", start="noise"),
     )  # fmt: skip
     bare = Moebius(spec, NoDenoiser(model.engine), model_hash=model.model_hash)

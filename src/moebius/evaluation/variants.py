@@ -54,7 +54,7 @@ class OwnShape:
         outer = hole.mask.shape[0], hole.mask.shape[1]
         smooth = push_pull(to_picture(hole.pixels), hole.mask)
         pixels = None
-        for side in (*spec.cascade, spec.size):
+        for side in spec.sides:
             inner = self._shape(outer, side)
             filled, mask = resize(smooth, inner), resize_mask(hole.mask, inner)
             if pixels is not None:

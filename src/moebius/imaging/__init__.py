@@ -17,6 +17,8 @@
     components.py, distance.py    what connects, and how far away
     regions.py, box.py      where to fill: crops with context, in the model's shapes
     prefill.py, tone.py, grain.py, blend.py, resample.py    before, after and around the network
+    texture.py              a fill in the photo's own texture
+      exemplar.py, patches.py    a hole filled with patches from elsewhere in the photo
 
 A mask is True where it is to be filled. What lies under it is never read by anything here that makes pixels.
 """
@@ -28,6 +30,7 @@ from moebius.imaging.box import Box, bounding_box
 from moebius.imaging.changes import Changes, Written, describe_changes
 from moebius.imaging.components import connected_boxes
 from moebius.imaging.distance import distance_outside
+from moebius.imaging.exemplar import exemplar_fill
 from moebius.imaging.frames import Animation, is_animated, read_frames, write_frames
 from moebius.imaging.grain import Grain, match_grain
 from moebius.imaging.hole import Hole
@@ -41,6 +44,7 @@ from moebius.imaging.prefill import push_pull
 from moebius.imaging.reader import read_photo
 from moebius.imaging.regions import Region, plan_regions
 from moebius.imaging.resample import resample, resize, resize_mask, resize_part
+from moebius.imaging.texture import textured
 from moebius.imaging.tone import match_tone
 from moebius.imaging.writer import check_format, check_output, output_formats, write_photo
 
@@ -66,6 +70,7 @@ __all__ = [
     "describe_changes",
     "distance_outside",
     "drop_specks",
+    "exemplar_fill",
     "feather_weight",
     "fill_holes",
     "grow_mask",
@@ -86,6 +91,7 @@ __all__ = [
     "resize",
     "resize_mask",
     "resize_part",
+    "textured",
     "write_frames",
     "write_photo",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from moebius.engines.base import Engine, FloatArray
-from moebius.imaging import Box, Grain, Photo, Region, feather_weight, plan_regions
+from moebius.imaging import Box, Grain, Photo, Region, feather_weight, plan_regions, textured
 from moebius.pipeline.canvas import Picture
 from moebius.pipeline.frame import Frame, Mask, Shape, prepare
 from moebius.pipeline.region import RegionFill, Timer
@@ -77,7 +77,7 @@ class Filling:
         official = self.settings.start == "official"
         size = self.spec.size
         self._shapes = self.spec.shapes(size)[: 1 if official else None]
-        self._sides = (size,) if official else (*self.spec.cascade, size)
+        self._sides = (size,) if official else self.spec.sides
         self.regions = plan_regions(
             self.hole,
             shapes=self._shapes,
@@ -154,6 +154,14 @@ class Filling:
                 preview = partial(_preview, fill, state.x0, _inner_part(frames[0]))
                 yield Event(finished, done, self.steps, fraction, preview, group[0].box)
             finals = fill.pixels()
+        if self.spec.detail == "photo":
+            began = time.perf_counter()
+            sized = [frame.refilled(pixels) for frame, pixels in zip(frames, finals, strict=True)]
+            finals = [
+                textured(coarse.filled, frame.filled, frame.mask)
+                for coarse, frame in zip(sized, frames, strict=True)
+            ]
+            self.timer.add("texture", began)
         return finals
 
     def _shape(self, region: Region, side: int) -> Shape:

@@ -22,6 +22,7 @@ Feed = Literal["masked", "prefill"]
 Target = Literal["image", "residual"]
 Spacing = Literal["leading", "trailing"]
 MaskMode = Literal["max", "nearest"]
+Detail = Literal["network", "photo"]
 GraphRuntime = Literal["onnx", "openvino"]
 Storage = Literal["float32", "float16", "int8"]
 
@@ -165,6 +166,9 @@ class ModelSpec:
     """Shorter over longer side of the rectangles that it fills besides the square, lying and standing; below 1."""
     cascade: tuple[int, ...] = ()
     """Sides (px, ascending) at which a hole is filled before `size`, each fill being the next one's prefill."""
+    detail: Detail = "network"
+    """Where fine detail comes from: the network, which fills a hole at `size`, too; or the photo, whose own texture is
+    brought at `size` into the colours that the network gave the sides of `cascade` (`moebius.imaging.textured`)."""
     guidance_trained: bool = True
     """Whether guidance other than 1 means something."""
     defaults: Defaults
@@ -202,6 +206,7 @@ class ModelSpec:
         _choice("prediction", self.prediction, PREDICTIONS)
         _choice("spacing", self.spacing, get_args(Spacing))
         _choice("mask_mode", self.mask_mode, get_args(MaskMode))
+        _choice("detail", self.detail, get_args(Detail))
         _choice("guidance_trained", self.guidance_trained, (True, False))
 
     def shapes(self, side: int) -> tuple[tuple[int, int], ...]:
@@ -212,6 +217,12 @@ class ModelSpec:
         unit = self.latent_factor * 4  # the network halves latents twice
         shorter = [min(side, max(1, round(aspect * side / unit)) * unit) for aspect in self.aspects]
         return ((side, side), *(shape for each in shorter for shape in ((each, side), (side, each))))
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides (px, ascending) at which the network fills a hole."""
+        own = () if self.detail == "photo" and self.cascade else (self.size,)
+        return (*self.cascade, *own)
 
     @property
     def tokens(self) -> int:

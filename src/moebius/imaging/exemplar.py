@@ -1,0 +1,222 @@
+"""A hole filled with what the photo has elsewhere: sharp, in the photo's own texture, not knowing what things are.
+
+From coarse to fine, in turns: every patch that touches the hole looks for the known patch that is most like it, and
+every pixel of the hole becomes what the patches over it agree on (Wexler, Shechtman & Irani, Space-Time Completion of
+Video, 2007). Known pixels have nearly all the say in what is alike, so the fill grows inwards from its edge. At coarse
+scales all known patches are compared; from there offsets are handed on, taken over from neighbours and tried around
+where they point, as in PatchMatch (Barnes et al., 2009), with a bonus for the offset that a neighbour has, which keeps
+what is copied in one piece.
+
+The result depends on the known pixels alone, and is the same on every machine: all arithmetic is on whole numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moebius.imaging.patches import RADIUS, Exact, Level, Mask, Places, Values, depth
+from moebius.imaging.prefill import push_pull
+
+DEEPEST = 4
+"""Depth of the hole at the coarsest scale, px, where the picture has as many."""
+LEAST = 24
+"""Shorter side from which a picture is halved again, px."""
+ENOUGH = 40
+"""Known patches that a scale needs."""
+SEARCHED = 64
+"""Longer side up to which all known patches are compared, px."""
+PAIRS = 1 << 22
+"""Comparisons up to which they are at finer scales, too."""
+TURNS, FINE_TURNS, LAST_TURNS = 8, 4, 2
+"""Turns at the searched scales, above them, and at the last but one; the last has one, where the hole is small."""
+SMALL = 1 << 14
+"""Patches up to which a hole is small."""
+ROUNDS = 3
+"""In which offsets spread to neighbours."""
+AROUND = (32, 8, 2)
+"""How far from where an offset points others are tried, px."""
+ALIKE = 600
+"""What one neighbour with the same offset is worth, in squares of colour summed over a patch."""
+VOTES = RADIUS
+"""Radius of the part of a patch that votes while the fill is searched for; at the end 1."""
+
+
+def exemplar_fill(picture: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
+    """The picture with its hole filled from patches of its known part.
+
+    Args:
+        picture: (H, W, 3) in [0, 1]. What is under the mask is not read.
+        mask: (H, W), True = hole.
+
+    Returns:
+        (H, W, 3): known pixels exactly as they came; the hole in steps of 1/255. Where hardly anything is known, the
+        smooth fill (`push_pull`).
+
+    Raises:
+        ValueError: the shapes do not belong together.
+    """
+    smooth = push_pull(picture, mask)
+    if not mask.any() or mask.all():
+        return smooth
+    pyramid = _pyramid(np.floor(np.clip(smooth, 0, 1) * np.float32(255) + np.float32(0.5)), mask)
+    last = len(pyramid) - 1
+    level: Level | None = None
+    y = x = np.zeros(0, np.int64)
+    for number, (guess, hole) in enumerate(pyramid):
+        before, level = level, Level(guess, hole)
+        if level.known.sum() < ENOUGH:
+            level = None
+            continue
+        fill, distances = guess, None
+        if before is not None:
+            y, x = _hand_on(before, y, x, level)
+        turns = _turns(level, number, last)
+        if before is not None and turns:
+            fill = _vote(level, y, x, None, VOTES)
+        for turn in range(turns):
+            patches = level.patches(fill)
+            if _is_searched(level):
+                y, x = level.nearest(patches)
+            if turn + 1 == turns or not _is_searched(level):
+                y, x, distances = _agree(level, patches, y, x, number == last)
+            else:
+                distances = level.distances(patches, np.arange(len(level)), y, x)
+            fill = _vote(level, y, x, distances, VOTES)
+    if level is None:
+        return smooth
+    found = _vote(level, y, x, distances, 1) / np.float32(255)
+    return np.where(mask[..., None], found, smooth)
+
+
+def _pyramid(picture: Values, hole: Mask) -> list[tuple[Values, Mask]]:
+    """The picture at scales of a half each, the coarsest first; a pixel over any of the hole is hole."""
+    found = [(picture, hole)]
+    while min(hole.shape) >= LEAST and not any(side % 2 for side in hole.shape):
+        if max(hole.shape) <= SEARCHED and depth(hole, DEEPEST + 1).max() <= DEEPEST:
+            break
+        height, width = hole.shape[0] // 2, hole.shape[1] // 2
+        picture = np.floor((picture.reshape(height, 2, width, 2, 3).sum(axis=(1, 3)) + 2) / 4)
+        hole = np.asarray(hole.reshape(height, 2, width, 2).any(axis=(1, 3)))
+        found.append((picture, hole))
+    return found[::-1]
+
+
+def _is_searched(level: Level) -> bool:
+    """Whether all known patches are compared."""
+    return max(level.height, level.width) <= SEARCHED or len(level) * int(level.known.sum()) <= PAIRS
+
+
+def _turns(level: Level, number: int, last: int) -> int:
+    if max(level.height, level.width) <= SEARCHED:
+        return TURNS
+    if number == last:
+        return 1 if len(level) <= SMALL else 0
+    return LAST_TURNS if number == last - 1 else FINE_TURNS
+
+
+def _hand_on(coarse: Level, y: Places, x: Places, fine: Level) -> tuple[Places, Places]:
+    """Offsets of the scale before, doubled. One that leads nowhere takes a neighbour's, or the next known patch."""
+    parents = coarse.index_of(
+        np.minimum(fine.y // 2, coarse.height - 1), np.minimum(fine.x // 2, coarse.width - 1)
+    )
+    to_y, to_x = fine.y + 2 * (y - coarse.y)[parents], fine.x + 2 * (x - coarse.x)[parents]
+    lost = (parents < 0) | ~fine.usable(to_y, to_x)
+    for _ in range(8):
+        for beside in fine.beside:
+            rows = np.nonzero(lost)[0]
+            other = beside[rows]
+            rows, other = rows[(other >= 0) & ~lost[other]], other[(other >= 0) & ~lost[other]]
+            at_y = fine.y[rows] + to_y[other] - fine.y[other]
+            at_x = fine.x[rows] + to_x[other] - fine.x[other]
+            fits = fine.usable(at_y, at_x)
+            rows = rows[fits]
+            to_y[rows], to_x[rows] = at_y[fits], at_x[fits]
+            lost[rows] = False
+    rows = np.nonzero(lost)[0]
+    if len(rows):
+        known_y, known_x = np.nonzero(fine.known)
+        next_one = np.searchsorted(known_y * fine.width + known_x, fine.y[rows] * fine.width + fine.x[rows])
+        next_one %= len(known_y)
+        to_y[rows], to_x[rows] = known_y[next_one], known_x[next_one]
+    return to_y, to_x
+
+
+def _agree(level: Level, patches: Values, y: Places, x: Places, last: bool) -> tuple[Places, Places, Exact]:
+    """Better offsets: those of neighbours, and others around where they point. Returns rows, columns, distances."""
+    count = len(level)
+    distances = level.distances(patches, np.arange(count), y, x)
+    off_y, off_x = y - level.y, x - level.x
+
+    def same(rows: Places, at_y: Places, at_x: Places) -> Places:
+        """How many neighbours have that offset."""
+        found = np.zeros(len(rows), np.int64)
+        for beside in level.beside:
+            other = beside[rows]
+            found += (other >= 0) & (off_y[other] == at_y) & (off_x[other] == at_x)
+        return found
+
+    def consider(rows: Places, at_y: Places, at_x: Places) -> None:
+        """Take offsets that are better, all at once."""
+        fits = level.usable(level.y[rows] + at_y, level.x[rows] + at_x)
+        rows, at_y, at_x = rows[fits], at_y[fits], at_x[fits]
+        far = level.distances(patches, rows, level.y[rows] + at_y, level.x[rows] + at_x)
+        gain = ALIKE * (same(rows, at_y, at_x) - same(rows, off_y[rows], off_x[rows]))
+        better = far < distances[rows] + gain
+        rows = rows[better]
+        off_y[rows], off_x[rows], distances[rows] = at_y[better], at_x[better], far[better]
+
+    squares = (level.y + level.x) % 2
+    around = () if _is_searched(level) else (1,) if last else AROUND
+    for turn in range(1 if last else ROUNDS):
+        for colour in (0, 1):  # of a chessboard: neighbours do not change at once
+            for beside in level.beside:
+                differs = (off_y[beside] != off_y) | (off_x[beside] != off_x)
+                rows = np.nonzero((squares == colour) & (beside >= 0) & differs)[0]
+                consider(rows, off_y[beside[rows]], off_x[beside[rows]])
+        for number, radius in enumerate(around):
+            rows = np.arange(count)
+            draw = _scrambled(rows, turn * len(AROUND) + number)
+            wide = 2 * radius + 1
+            consider(rows, off_y + draw % 65536 % wide - radius, off_x + draw // 65536 % wide - radius)
+    return level.y + off_y, level.x + off_x, distances
+
+
+def _scrambled(rows: Places, turn: int) -> Places:
+    """A number of 32 bits for each row and turn, with nothing to be seen in it."""
+    start = np.uint32((turn + 1) * 0x85EBCA6B % 2**32)
+    x = rows.astype(np.uint32) * np.uint32(0x9E3779B1) ^ start
+    for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):
+        x = (x ^ x >> np.uint32(shift)) * np.uint32(factor)
+    return (x ^ x >> np.uint32(15)).astype(np.int64)
+
+
+def _vote(level: Level, y: Places, x: Places, distances: Exact | None, radius: int) -> Values:
+    """The fill: each pixel the mean of what the patches over it say, near ones most.
+
+    Args:
+        y, x: (N,), the known patch of each.
+        distances: (N,); None where all count alike.
+        radius: of the part of a patch that votes; its middle counts most.
+    """
+    weight = np.ones(len(level))
+    if distances is not None:
+        middle = np.sort(distances)[len(distances) // 2] + 1
+        fourth = np.floor(np.floor(64 * middle / (middle + distances)) ** 4 / 256)
+        weight = np.maximum(1, np.floor(fourth * fourth / 65536))
+    width = level.width + 2 * radius
+    pad = ((radius, radius), (radius, radius), (0, 0))
+    source = np.pad(level.picture, pad, mode="edge").reshape(-1, 3)
+    total = np.zeros((len(source), 4))
+    to, come = level.y * width + level.x, y * width + x
+    for dy in range(2 * radius + 1):
+        for dx in range(2 * radius + 1):
+            share = weight * ((radius + 1 - abs(dy - radius)) * (radius + 1 - abs(dx - radius)))
+            step = dy * width + dx
+            total[to + step, :3] += share[:, None] * source[come + step]
+            total[to + step, 3] += share
+    total = total.reshape(-1, width, 4)[radius : radius + level.height, radius : radius + level.width]
+    said = total[level.hole]
+    found = level.picture.copy()
+    found[level.hole] = np.floor((said[:, :3] + np.floor(said[:, 3:] / 2)) / said[:, 3:])
+    return found

@@ -1,0 +1,128 @@
+"""Patches of a picture at one scale: which are known whole, which touch the hole, and how far one is from another.
+
+Everything is whole numbers, in floats wide enough for them, so that another implementation finds the same patches.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+Values = NDArray[np.float32]
+Exact = NDArray[np.float64]
+Places = NDArray[np.int64]
+"""Rows, columns or numbers of patches."""
+
+RADIUS = 2
+"""Of patches of 5 x 5 px."""
+SIDE = 2 * RADIUS + 1
+NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+KNOWN = 1 << 14
+"""What a known pixel weighs when patches are compared."""
+GUESSED = tuple(max(1, round(KNOWN * 0.02 / 2**k)) for k in range(1, 17))
+"""What a pixel of the hole weighs, 1, 2, ... px deep: what is filled in so far has little say, least in the middle."""
+_AT_ONCE = 1 << 23
+"""Numbers that a block of comparisons may hold."""
+
+
+class Level:
+    """A picture at one scale, and its hole.
+
+    Args:
+        picture: (H, W, 3), whole numbers from 0 to 255; what is under the hole is a first guess.
+        hole: (H, W), True = fill.
+    """
+
+    def __init__(self, picture: Values, hole: Mask):
+        self.picture, self.hole = picture, hole
+        self.height, self.width = hole.shape
+        self.known = ~_any_in_window(hole, outside=True)
+        """(H, W): patches around these pixels are known whole."""
+        self.y, self.x = np.nonzero(_any_in_window(hole, outside=False))
+        """(N,): the patches that touch the hole, row by row."""
+        index = np.full((self.height + 2, self.width + 2), -1)
+        index[self.y + 1, self.x + 1] = np.arange(len(self.y))
+        self._index = index
+        self.beside = [index[self.y + 1 + dy, self.x + 1 + dx] for dy, dx in NEIGHBOURS]
+        """Four of (N,): which of them is next to each, -1 for none."""
+        self._sources = _windows(picture)
+        weight = np.array((KNOWN, *GUESSED), np.float64)[np.minimum(depth(hole, len(GUESSED)), len(GUESSED))]
+        self._weights: Exact = _windows(weight[..., None])[self.y, self.x].reshape(len(self.y), -1)
+        self._total: Exact = self._weights.sum(axis=1)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def index_of(self, y: Places, x: Places) -> Places:
+        """Which of the patches lies around a pixel inside the picture; -1 for none."""
+        found: Places = self._index[y + 1, x + 1]
+        return found
+
+    def patches(self, picture: Values) -> Values:
+        """(N, 3, 25) of `picture`, the fill so far: what the known patches are compared with."""
+        found: Values = _windows(picture)[self.y, self.x].reshape(len(self.y), 3, -1)
+        return found
+
+    def usable(self, y: Places, x: Places) -> Mask:
+        """Which pixels, inside the picture or not, have a known patch around them."""
+        inside: Mask = (y >= 0) & (y < self.height) & (x >= 0) & (x < self.width)
+        inside[inside] = self.known[y[inside], x[inside]]
+        return inside
+
+    def distances(self, patches: Values, which: Places, y: Places, x: Places) -> Exact:
+        """How far `patches[which]` are from the known patches around (y, x): weighted squares, whole numbers, (n,)."""
+        found = np.empty(len(which))
+        for block in _blocks(len(which), 3 * SIDE * SIDE):
+            rows = which[block]
+            off = patches[rows] - self._sources[y[block], x[block]].reshape(len(rows), 3, -1)
+            squares = np.einsum("ncp,ncp->np", off, off)
+            found[block] = np.einsum("np,np->n", squares, self._weights[rows])
+            found[block] = np.floor(found[block] * (SIDE * SIDE) / self._total[rows])
+        return found
+
+    def nearest(self, patches: Values) -> tuple[Places, Places]:
+        """Of all known patches the nearest to each, the first in reading order if there are several: (N,) y and x."""
+        y, x = np.nonzero(self.known)
+        known = self._sources[y, x].reshape(len(y), 3, -1)
+        squares = np.einsum("ncp,ncp->np", known, known)
+        against = np.concatenate([known.reshape(len(y), -1), squares], axis=1).astype(np.float64).T
+        best = np.empty(len(self), np.int64)
+        for block in _blocks(len(self), len(y)):
+            weight = self._weights[block]
+            asked = (patches[block] * weight[:, None] * -2).reshape(len(weight), -1)
+            best[block] = (np.concatenate([asked, weight], axis=1) @ against).argmin(axis=1)
+        return y[best], x[best]
+
+
+def depth(hole: Mask, most: int) -> Places:
+    """Steps from each pixel of the hole to what is known (H, W), cut at `most`; 0 outside, 1 at the edge."""
+    found: Places = np.zeros(hole.shape, np.int64)
+    left = hole.copy()
+    for step in range(1, most + 1):
+        if not left.any():
+            break
+        found[left] = step
+        around = np.pad(left, 1, constant_values=True)
+        left &= around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
+    return found
+
+
+def _windows(values: NDArray[Any]) -> NDArray[Any]:
+    """(H, W, C) -> (H, W, C, 5, 5), what is around each pixel, mirrored at the border; a view."""
+    wide = np.pad(values, ((RADIUS, RADIUS), (RADIUS, RADIUS), (0, 0)), mode="reflect")
+    return sliding_window_view(wide, (SIDE, SIDE), axis=(0, 1))
+
+
+def _any_in_window(mask: Mask, *, outside: bool) -> Mask:
+    """Whether anything around each pixel is True; `outside` is what counts beyond the border."""
+    wide = np.pad(mask, RADIUS, constant_values=outside)
+    return np.asarray(sliding_window_view(wide, (SIDE, SIDE)).any(axis=(2, 3)))
+
+
+def _blocks(rows: int, columns: int) -> list[slice]:
+    step = max(1, _AT_ONCE // max(1, columns))
+    return [slice(start, min(rows, start + step)) for start in range(0, rows, step)]

@@ -1,0 +1,42 @@
+"""A fill with the network's colours and the photo's own texture."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moebius.imaging.exemplar import exemplar_fill
+from moebius.imaging.resample import resize
+
+CELL = 8
+"""Side of the squares whose mean colours are compared, px; slower changes of colour are the network's."""
+TRUST = np.float32(0.6)
+"""Share of the difference in slow colours that is taken over from the network."""
+
+
+def textured(
+    fill: NDArray[np.float32], known: NDArray[np.float32], mask: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """The hole filled from elsewhere in the photo, with colours drawn towards those of a network's fill.
+
+    Args:
+        fill: (H, W, 3) in [0, 1], the network's; only what is under the mask counts.
+        known: (H, W, 3) in [0, 1], the photo. What is under the mask is not read.
+        mask: (H, W), True = hole.
+
+    Returns:
+        (H, W, 3) in [0, 1]; outside the mask `known` exactly.
+
+    Raises:
+        ValueError: the shapes do not belong together.
+    """
+    own = exemplar_fill(known, mask)
+    if not mask.any():
+        return own
+    height, width = mask.shape
+    cells = max(1, round(height / CELL)), max(1, round(width / CELL))
+    # `resize` is for pictures: differences are moved into [0, 1] and back.
+    difference = np.where(mask[..., None], fill - own, np.float32(0)) * np.float32(0.5) + np.float32(0.5)
+    slow = (resize(resize(difference, cells), (height, width)) - np.float32(0.5)) * 2
+    found: NDArray[np.float32] = np.where(mask[..., None], np.clip(own + TRUST * slow, 0, 1), own)
+    return found
