@@ -19,7 +19,7 @@ from moebius.errors import InputError, MoebiusError
 from moebius.evaluation.classical import CLASSICAL, classical
 from moebius.evaluation.holes import Hole, Pixels
 from moebius.evaluation.metrics import to_pixels
-from moebius.imaging import push_pull
+from moebius.imaging import exemplar_fill, push_pull
 
 NAMES = list(CLASSICAL)
 
@@ -40,12 +40,13 @@ DIRECT: dict[str, Callable[[Hole], Pixels]] = {
     ),
     "patchmatch": lambda hole: patchmatch.inpaint(*_black(hole), patch_size=3),
     "push-pull": lambda hole: _rounded(push_pull(hole.pixels / np.float32(255), hole.mask)),
+    "exemplar": lambda hole: _rounded(exemplar_fill(hole.pixels / np.float32(255), hole.mask)),
 }
 """Written out anew: what each has to equal."""
 
 
 def test_names() -> None:
-    assert NAMES == ["telea", "navier-stokes", "biharmonic", "patchmatch", "push-pull"]
+    assert NAMES == ["telea", "navier-stokes", "biharmonic", "patchmatch", "push-pull", "exemplar"]
     assert [classical(name).id for name in NAMES] == NAMES
     assert len({classical(name).title for name in NAMES}) == len(NAMES)
     assert not any(classical(name).sees_all for name in NAMES)
@@ -144,7 +145,7 @@ def test_a_library_that_does_not_load_is_told_when_the_method_is_opened(
 
 
 def test_unknown() -> None:
-    with pytest.raises(InputError, match=r"^expected one of telea, .*, push-pull, got 'Telea'$"):
+    with pytest.raises(InputError, match=r"^expected one of telea, .*, push-pull, exemplar, got 'Telea'$"):
         classical("Telea")
 
 

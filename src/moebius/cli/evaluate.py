@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from moebius.evaluation.run import Finished
 
 EPILOG = """\b
-Peers: telea, navier-stokes, biharmonic, patchmatch, push-pull, onnx:FILE, diffusers:DIR; NAME=... renames one.
+Peers: telea, navier-stokes, biharmonic, patchmatch, push-pull, exemplar, onnx:FILE, diffusers:DIR; NAME=... renames.
 Models take options of their own: nano:steps=4,solver=dpm++ or runs/mine:dtype=bfloat16.
 Interrupt it whenever you like: the same command goes on from there.
 """

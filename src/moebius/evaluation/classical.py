@@ -1,6 +1,6 @@
-"""Fills that need no weights: what OpenCV, scikit-image and PyPatchMatch offer, and the smooth fill.
+"""Fills that need no weights: what OpenCV, scikit-image and PyPatchMatch offer, the smooth fill and the exemplar fill.
 
-All but the smooth fill, which never looks, get the picture with its hole black. All give the same answer each
+All but our own two, which never look, get the picture with its hole black. All give the same answer each
 time and from any thread. Their libraries are imported when a method is opened, so what is missing shows then.
 """
 
@@ -18,7 +18,7 @@ from moebius.errors import InputError, MoebiusError
 from moebius.evaluation.holes import Hole, Pixels
 from moebius.evaluation.methods import Method
 from moebius.evaluation.metrics import to_picture, to_pixels
-from moebius.imaging import push_pull
+from moebius.imaging import exemplar_fill, push_pull
 
 OPENCV_RADIUS = 3
 """Pixels around a missing one that OpenCV's methods look at; what most users of them set."""
@@ -103,12 +103,22 @@ def smooth() -> Method:
     return Method("push-pull", "smooth fill", fill, {"library": f"moebius {__version__}"})
 
 
+def exemplar() -> Method:
+    """Our own fill from patches of the photo, whose texture the bundled model takes (`moebius.imaging.exemplar`)."""
+
+    def fill(hole: Hole) -> Pixels:
+        return to_pixels(exemplar_fill(to_picture(hole.pixels), hole.mask))
+
+    return Method("exemplar", "exemplar fill", fill, {"library": f"moebius {__version__}"})
+
+
 CLASSICAL: dict[str, Callable[[], Method]] = {
     "telea": telea,
     "navier-stokes": navier_stokes,
     "biharmonic": biharmonic,
     "patchmatch": patchmatch,
     "push-pull": smooth,
+    "exemplar": exemplar,
 }
 """By id, in the order of the tables."""
 

@@ -147,8 +147,8 @@ def autoencoder_method(request: ModelRequest) -> Method:
     """The smooth fill as the model's autoencoder renders it, without its denoiser."""
     model = load(request)
     spec = replace(
-        model.spec, feed="prefill", target="residual", prediction="sample", cascade=(), detail="network", guidance_trained=False,
-        defaults=Defaults(steps=1, guidance=1.0, solver="ddim", start="noise"),
+        model.spec, feed="prefill", target="residual", prediction="sample", cascade=(), detail="network",
+        guidance_trained=False, defaults=Defaults(steps=1, guidance=1.0, solver="ddim", start="noise"),
     )  # fmt: skip
     bare = Moebius(spec, NoDenoiser(model.engine), model_hash=model.model_hash)
 

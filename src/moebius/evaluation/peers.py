@@ -1,6 +1,6 @@
 """Everything that Moebius is compared with, opened by one line of text.
 
-    telea, navier-stokes, biharmonic, patchmatch, push-pull     see `classical`
+    telea, navier-stokes, biharmonic, patchmatch, push-pull, exemplar     see `classical`
     onnx:PATH[,key=value...]            an inpainter in an ONNX file, see `foreign_onnx`
     diffusers:PATH[,key=value...]       a pipeline of diffusers in a folder, see `foreign_diffusers`
     results:DIR                         pictures that somebody else made, see `foreign_results`

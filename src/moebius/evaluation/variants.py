@@ -9,7 +9,7 @@ import numpy as np
 
 from moebius.evaluation.holes import Hole, Pixels
 from moebius.evaluation.metrics import to_picture, to_pixels
-from moebius.imaging import push_pull, resize, resize_mask
+from moebius.imaging import push_pull, resize, resize_mask, textured
 from moebius.pipeline import Moebius
 from moebius.pipeline.frame import Frame
 from moebius.pipeline.region import RegionFill, Timer
@@ -68,6 +68,10 @@ class OwnShape:
                 pass
             (pixels,) = fill.pixels()
         assert pixels is not None
+        if spec.detail == "photo":
+            inner = self._shape(outer, spec.size)
+            known, mask = resize(smooth, inner), resize_mask(hole.mask, inner)
+            pixels = textured(resize(pixels, inner), known, mask)
         return to_pixels(resize(pixels, outer))
 
     def _shape(self, outer: tuple[int, int], side: int) -> tuple[int, int]:

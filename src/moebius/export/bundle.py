@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import load_file
@@ -19,6 +19,7 @@ from moebius.export.onnx import export_graphs
 from moebius.networks import AutoencoderConfig, MoebiusConfig, MoebiusUNet, NanoAutoencoder
 from moebius.weights import Defaults, open_folder, save_folder, seal
 from moebius.weights.cache import WEIGHTS_FILE
+from moebius.weights.spec import Detail
 
 
 def bundle(
@@ -32,13 +33,14 @@ def bundle(
     cascade: tuple[int, ...] = (),
     steps: int | None = None,
     solver: str | None = None,
+    detail: str | None = None,
 ) -> Path:
     """Write the model folder `out` from the one that `moebius train` left.
 
     Args:
         model: a model folder with an autoencoder of our own.
         out: folder to write; replaced if it is there, its README.md kept.
-        name, title, licence, size, cascade, steps, solver: of the registry entry, where they shall differ.
+        name, title, licence, size, cascade, steps, solver, detail: of the registry entry, where they shall differ.
 
     Raises:
         WeightsError: its VAE is a published one (those models run in PyTorch), or a weight does not fit float16.
@@ -54,7 +56,7 @@ def bundle(
     overflowing = [k for k, v in halves.items() if not v.isfinite().all()]
     if overflowing:
         raise WeightsError(f"{overflowing[0]} does not fit float16")
-    changed = {"name": name, "title": title, "licence": licence, "size": size}
+    changed = {"name": name, "title": title, "licence": licence, "size": size, "detail": detail}
     defaults: dict[str, Any] = {"steps": steps, "solver": solver}
     spec = replace(
         spec,
@@ -98,6 +100,7 @@ def main() -> None:
     parser.add_argument("--cascade", type=int, nargs="*", default=[])
     parser.add_argument("--steps", type=int)
     parser.add_argument("--solver")
+    parser.add_argument("--detail", choices=get_args(Detail))
     options = vars(parser.parse_args())
     torch.set_num_threads(1)
     bundle(options.pop("model"), options.pop("out"), cascade=tuple(options.pop("cascade")), **options)

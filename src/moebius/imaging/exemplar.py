@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from moebius.imaging.patches import RADIUS, Exact, Level, Mask, Places, Values, depth
+from moebius.imaging.patches import Exact, Level, Mask, Patches, Places, Values, depth
 from moebius.imaging.prefill import push_pull
 
 DEEPEST = 4
@@ -26,20 +26,20 @@ ENOUGH = 40
 """Known patches that a scale needs."""
 SEARCHED = 64
 """Longer side up to which all known patches are compared, px."""
-PAIRS = 1 << 22
+PAIRS = 1 << 23
 """Comparisons up to which they are at finer scales, too."""
-TURNS, FINE_TURNS, LAST_TURNS = 8, 4, 2
-"""Turns at the searched scales, above them, and at the last but one; the last has one, where the hole is small."""
-SMALL = 1 << 14
-"""Patches up to which a hole is small."""
+TURNS, FINE_TURNS = 6, 3
+"""Turns up to `SEARCHED`, and at most above it."""
+WORK = 1 << 15
+"""Patches that may look in all turns of a finer scale: the larger the hole, the fewer turns, down to none."""
 ROUNDS = 3
 """In which offsets spread to neighbours."""
 AROUND = (32, 8, 2)
 """How far from where an offset points others are tried, px."""
 ALIKE = 600
 """What one neighbour with the same offset is worth, in squares of colour summed over a patch."""
-VOTES = RADIUS
-"""Radius of the part of a patch that votes while the fill is searched for; at the end 1."""
+VOTES = 1
+"""Radius of the part of a patch that votes."""
 
 
 def exemplar_fill(picture: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
@@ -60,10 +60,9 @@ def exemplar_fill(picture: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
     if not mask.any() or mask.all():
         return smooth
     pyramid = _pyramid(np.floor(np.clip(smooth, 0, 1) * np.float32(255) + np.float32(0.5)), mask)
-    last = len(pyramid) - 1
     level: Level | None = None
     y = x = np.zeros(0, np.int64)
-    for number, (guess, hole) in enumerate(pyramid):
+    for guess, hole in pyramid:
         before, level = level, Level(guess, hole)
         if level.known.sum() < ENOUGH:
             level = None
@@ -71,21 +70,21 @@ def exemplar_fill(picture: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
         fill, distances = guess, None
         if before is not None:
             y, x = _hand_on(before, y, x, level)
-        turns = _turns(level, number, last)
+        turns = _turns(level)
         if before is not None and turns:
-            fill = _vote(level, y, x, None, VOTES)
+            fill = _vote(level, y, x, None)
         for turn in range(turns):
             patches = level.patches(fill)
             if _is_searched(level):
                 y, x = level.nearest(patches)
             if turn + 1 == turns or not _is_searched(level):
-                y, x, distances = _agree(level, patches, y, x, number == last)
+                y, x, distances = _agree(level, patches, y, x)
             else:
                 distances = level.distances(patches, np.arange(len(level)), y, x)
-            fill = _vote(level, y, x, distances, VOTES)
+            fill = _vote(level, y, x, distances)
     if level is None:
         return smooth
-    found = _vote(level, y, x, distances, 1) / np.float32(255)
+    found = _vote(level, y, x, distances) / np.float32(255)
     return np.where(mask[..., None], found, smooth)
 
 
@@ -107,12 +106,10 @@ def _is_searched(level: Level) -> bool:
     return max(level.height, level.width) <= SEARCHED or len(level) * int(level.known.sum()) <= PAIRS
 
 
-def _turns(level: Level, number: int, last: int) -> int:
+def _turns(level: Level) -> int:
     if max(level.height, level.width) <= SEARCHED:
         return TURNS
-    if number == last:
-        return 1 if len(level) <= SMALL else 0
-    return LAST_TURNS if number == last - 1 else FINE_TURNS
+    return min(FINE_TURNS, WORK // len(level))
 
 
 def _hand_on(coarse: Level, y: Places, x: Places, fine: Level) -> tuple[Places, Places]:
@@ -142,7 +139,7 @@ def _hand_on(coarse: Level, y: Places, x: Places, fine: Level) -> tuple[Places, 
     return to_y, to_x
 
 
-def _agree(level: Level, patches: Values, y: Places, x: Places, last: bool) -> tuple[Places, Places, Exact]:
+def _agree(level: Level, patches: Patches, y: Places, x: Places) -> tuple[Places, Places, Exact]:
     """Better offsets: those of neighbours, and others around where they point. Returns rows, columns, distances."""
     count = len(level)
     distances = level.distances(patches, np.arange(count), y, x)
@@ -167,8 +164,8 @@ def _agree(level: Level, patches: Values, y: Places, x: Places, last: bool) -> t
         off_y[rows], off_x[rows], distances[rows] = at_y[better], at_x[better], far[better]
 
     squares = (level.y + level.x) % 2
-    around = () if _is_searched(level) else (1,) if last else AROUND
-    for turn in range(1 if last else ROUNDS):
+    around = () if _is_searched(level) else AROUND
+    for turn in range(ROUNDS):
         for colour in (0, 1):  # of a chessboard: neighbours do not change at once
             for beside in level.beside:
                 differs = (off_y[beside] != off_y) | (off_x[beside] != off_x)
@@ -191,19 +188,19 @@ def _scrambled(rows: Places, turn: int) -> Places:
     return (x ^ x >> np.uint32(15)).astype(np.int64)
 
 
-def _vote(level: Level, y: Places, x: Places, distances: Exact | None, radius: int) -> Values:
-    """The fill: each pixel the mean of what the patches over it say, near ones most.
+def _vote(level: Level, y: Places, x: Places, distances: Exact | None) -> Values:
+    """The fill: each pixel the mean of what the patches over it say, near ones and their middles most.
 
     Args:
         y, x: (N,), the known patch of each.
         distances: (N,); None where all count alike.
-        radius: of the part of a patch that votes; its middle counts most.
     """
     weight = np.ones(len(level))
     if distances is not None:
         middle = np.sort(distances)[len(distances) // 2] + 1
         fourth = np.floor(np.floor(64 * middle / (middle + distances)) ** 4 / 256)
         weight = np.maximum(1, np.floor(fourth * fourth / 65536))
+    radius = VOTES
     width = level.width + 2 * radius
     pad = ((radius, radius), (radius, radius), (0, 0))
     source = np.pad(level.picture, pad, mode="edge").reshape(-1, 3)

@@ -5,6 +5,7 @@ Everything is whole numbers, in floats wide enough for them, so that another imp
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 Values = NDArray[np.float32]
 Exact = NDArray[np.float64]
+Patches = NDArray[np.int32]
 Places = NDArray[np.int64]
 """Rows, columns or numbers of patches."""
 
@@ -21,10 +23,13 @@ RADIUS = 2
 """Of patches of 5 x 5 px."""
 SIDE = 2 * RADIUS + 1
 NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
-KNOWN = 1 << 14
-"""What a known pixel weighs when patches are compared."""
-GUESSED = tuple(max(1, round(KNOWN * 0.02 / 2**k)) for k in range(1, 17))
-"""What a pixel of the hole weighs, 1, 2, ... px deep: what is filled in so far has little say, least in the middle."""
+HEAVIEST = 256
+"""What the pixel of a patch weighs that has most say in a comparison, so that 25 squares add up to less than 2^31."""
+GUESSED = 0.02
+"""What a guessed pixel of the hole weighs beside a known one, halved for each step into the hole: what is filled in so
+far has little say, and least in the middle."""
+DEEPEST = 16
+"""Steps into the hole from which on it has no less."""
 _AT_ONCE = 1 << 23
 """Numbers that a block of comparisons may hold."""
 
@@ -49,10 +54,28 @@ class Level:
         self._index = index
         self.beside = [index[self.y + 1 + dy, self.x + 1 + dx] for dy, dx in NEIGHBOURS]
         """Four of (N,): which of them is next to each, -1 for none."""
-        self._sources = _windows(picture)
-        weight = np.array((KNOWN, *GUESSED), np.float64)[np.minimum(depth(hole, len(GUESSED)), len(GUESSED))]
-        self._weights: Exact = _windows(weight[..., None])[self.y, self.x].reshape(len(self.y), -1)
-        self._total: Exact = self._weights.sum(axis=1)
+        self._sources = _windows(picture.astype(np.int32))
+
+    @cached_property
+    def _weights(self) -> NDArray[np.int32]:
+        """(N, 25): what each pixel of a patch weighs."""
+        steps = depth(self.hole, DEEPEST)
+        weight = np.where(steps > 0, GUESSED / 2.0**steps, 1.0)
+        each = _windows(weight[..., None])[self.y, self.x].reshape(len(self), -1)
+        heaviest = each.max(axis=1, keepdims=True)
+        found: NDArray[np.int32] = np.maximum(1, np.floor(each * HEAVIEST / heaviest)).astype(np.int32)
+        return found
+
+    @cached_property
+    def _total(self) -> Exact:
+        """(N,): what each patch weighs."""
+        found: Exact = self._weights.sum(axis=1, dtype=np.float64)
+        return found
+
+    @cached_property
+    def _thrice(self) -> NDArray[np.int32]:
+        """(N, 75): the same for each channel."""
+        return np.tile(self._weights, (1, 3))
 
     def __len__(self) -> int:
         return len(self.y)
@@ -62,9 +85,9 @@ class Level:
         found: Places = self._index[y + 1, x + 1]
         return found
 
-    def patches(self, picture: Values) -> Values:
-        """(N, 3, 25) of `picture`, the fill so far: what the known patches are compared with."""
-        found: Values = _windows(picture)[self.y, self.x].reshape(len(self.y), 3, -1)
+    def patches(self, picture: Values) -> Patches:
+        """(N, 75) of `picture`, the fill so far: what the known patches are compared with."""
+        found: Patches = _windows(picture.astype(np.int32))[self.y, self.x].reshape(len(self), -1)
         return found
 
     def usable(self, y: Places, x: Places) -> Mask:
@@ -73,28 +96,30 @@ class Level:
         inside[inside] = self.known[y[inside], x[inside]]
         return inside
 
-    def distances(self, patches: Values, which: Places, y: Places, x: Places) -> Exact:
-        """How far `patches[which]` are from the known patches around (y, x): weighted squares, whole numbers, (n,)."""
+    def distances(self, patches: Patches, which: Places, y: Places, x: Places) -> Exact:
+        """How far `patches[which]` are from the known patches around (y, x): weighted squares, whole numbers, (n,).
+
+        As if all 25 pixels weighed 1 on average.
+        """
         found = np.empty(len(which))
         for block in _blocks(len(which), 3 * SIDE * SIDE):
             rows = which[block]
-            off = patches[rows] - self._sources[y[block], x[block]].reshape(len(rows), 3, -1)
-            squares = np.einsum("ncp,ncp->np", off, off)
-            found[block] = np.einsum("np,np->n", squares, self._weights[rows])
-            found[block] = np.floor(found[block] * (SIDE * SIDE) / self._total[rows])
-        return found
+            off = patches[rows] - self._sources[y[block], x[block]].reshape(len(rows), -1)
+            off *= off
+            found[block] = np.einsum("np,np->n", off, self._thrice[rows])
+        mean: Exact = np.floor(found * (SIDE * SIDE) / self._total[which])
+        return mean
 
-    def nearest(self, patches: Values) -> tuple[Places, Places]:
+    def nearest(self, patches: Patches) -> tuple[Places, Places]:
         """Of all known patches the nearest to each, the first in reading order if there are several: (N,) y and x."""
         y, x = np.nonzero(self.known)
         known = self._sources[y, x].reshape(len(y), 3, -1)
-        squares = np.einsum("ncp,ncp->np", known, known)
+        squares = (known * known).sum(axis=1)
         against = np.concatenate([known.reshape(len(y), -1), squares], axis=1).astype(np.float64).T
         best = np.empty(len(self), np.int64)
         for block in _blocks(len(self), len(y)):
-            weight = self._weights[block]
-            asked = (patches[block] * weight[:, None] * -2).reshape(len(weight), -1)
-            best[block] = (np.concatenate([asked, weight], axis=1) @ against).argmin(axis=1)
+            asked = patches[block] * self._thrice[block] * -2.0
+            best[block] = (np.concatenate([asked, self._weights[block]], axis=1) @ against).argmin(axis=1)
         return y[best], x[best]
 
 

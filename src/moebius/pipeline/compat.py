@@ -194,6 +194,7 @@ class LatentDiffusionPipeline:
         spec, step = self.model.spec, _multiple(self.model.spec) * self.model.spec.latent_factor
         known = photo.transpose(1, 2, 0) * np.float32(0.5) + np.float32(0.5)  # (H, W, 3) in [0, 1]
         leaky = known if settings.start == "official" else None
+        # Latents have no room for the photo's own texture: the network fills at its own size in any case.
         sides = (spec.size,) if leaky is not None else (*spec.cascade, spec.size)
         filled = push_pull(known, hole)
         for side in sides:

@@ -26,6 +26,10 @@ REFINED_SCALE = 1.05
 """Photo pixels a model pixel up to which the fill has the photo's own resolution."""
 COARSE_PART = 0.2
 """Part of a region's work that its coarse fill is counted for, where a refinement follows."""
+TEXTURE_SCALE = 3.0
+"""Model pixels' sizes, in each direction, that a fill with the photo's own texture has at most."""
+TEXTURE_UNIT = 64
+"""What sides of such a fill divide by, so that they can be halved."""
 _STRIP = 1 << 22
 """Pixels of a fill that are pasted at a time."""
 
@@ -105,6 +109,8 @@ class Filling:
             finals = yield from self._coarse(group, frames, finished)
             coarse = self._coarse_part(group)
             for place, (region, frame, pixels) in enumerate(zip(group, frames, finals, strict=True)):
+                if self.spec.detail == "photo":
+                    frame, pixels = self._textured(region, frame, pixels)
                 if self._is_refined(region):
                     before = finished - place + len(group) * coarse + place * (1 - coarse)
                     yield from self._refine(region, frame, pixels, finished, before, 1 - coarse)
@@ -154,15 +160,18 @@ class Filling:
                 preview = partial(_preview, fill, state.x0, _inner_part(frames[0]))
                 yield Event(finished, done, self.steps, fraction, preview, group[0].box)
             finals = fill.pixels()
-        if self.spec.detail == "photo":
-            began = time.perf_counter()
-            sized = [frame.refilled(pixels) for frame, pixels in zip(frames, finals, strict=True)]
-            finals = [
-                textured(coarse.filled, frame.filled, frame.mask)
-                for coarse, frame in zip(sized, frames, strict=True)
-            ]
-            self.timer.add("texture", began)
         return finals
+
+    def _textured(self, region: Region, frame: Frame, pixels: FloatArray) -> tuple[Frame, FloatArray]:
+        """The region's fill with the photo's own texture, at the photo's own resolution or near it, and its frame."""
+        began = time.perf_counter()
+        scale = 1.0 if self._is_refined(region) else min(region.scale, TEXTURE_SCALE)
+        if scale > REFINED_SCALE:
+            height, width = (round(side * scale / TEXTURE_UNIT) * TEXTURE_UNIT for side in region.shape)
+            frame = prepare(self.original, region.box, self.hole[region.box.slices], (height, width))
+        pixels = textured(frame.refilled(pixels).filled, frame.filled, frame.mask)
+        self.timer.add("texture", began)
+        return frame, pixels
 
     def _shape(self, region: Region, side: int) -> Shape:
         """The region's shape at another of the model's sides."""

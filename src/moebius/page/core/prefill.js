@@ -1,10 +1,11 @@
 /**
  * Filling a hole smoothly from its surroundings: the push-pull pyramid (Gortler et al., "The Lumigraph", SIGGRAPH 1996).
- * Formulas as in Python's imaging/prefill.py, in float32.
+ * As in Python's imaging/prefill.py, to the last bit.
  */
 
 /** What an image is filled with of which nothing is known. */
 const MID_GREY = 0.5;
+const f32 = Math.fround;
 
 /** @typedef {{width: number, height: number, colour: Float32Array, weight: Float32Array}} Level */
 
@@ -42,11 +43,13 @@ export function pushPull(image, mask) {
 function halved(level) {
   const width = Math.ceil(level.width / 2), height = Math.ceil(level.height / 2);
   const colour = new Float32Array(3 * width * height), weight = new Float32Array(width * height);
-  for (let y = 0; y < level.height; y++) {
+  for (let y = 0; y < level.height; y += 2) {
     for (let x = 0; x < level.width; x++) {
-      const from = y * level.width + x, to = (y >> 1) * width + (x >> 1);
-      weight[to] += level.weight[from] * 0.25;
-      for (let c = 0; c < 3; c++) colour[3 * to + c] += level.colour[3 * from + c] * 0.25;
+      const from = y * level.width + x, below = from + level.width, to = (y >> 1) * width + (x >> 1);
+      weight[to] += (level.weight[from] + (level.weight[below] ?? 0)) * 0.25;
+      for (let c = 0; c < 3; c++) {
+        colour[3 * to + c] += f32(level.colour[3 * from + c] + (level.colour[3 * below + c] ?? 0)) * 0.25;
+      }
     }
   }
   return { width, height, colour, weight };
@@ -61,8 +64,9 @@ function under(level, coarser) {
   for (let i = 0; i < weight.length; i++) {
     const confidence = Math.min(4 * weight[i], 1);
     if (confidence === 1 && weight[i] === 1) continue;
-    const scale = weight[i] > 0 ? confidence / weight[i] : 0;
-    for (let c = 3 * i; c < 3 * i + 3; c++) colour[c] = colour[c] * scale + coarser[c] * (1 - confidence);
+    for (let c = 3 * i; c < 3 * i + 3; c++) {
+      colour[c] = f32(f32(colour[c] / (weight[i] || 1)) * confidence) + f32(coarser[c] * f32(1 - confidence));
+    }
   }
   return colour;
 }
@@ -77,7 +81,7 @@ function doubled(cells, width, height, toWidth, toHeight) {
   for (let y = 0; y < toHeight; y++) {
     const near = y >> 1, far = Math.min(Math.max(near + (y % 2 ? 1 : -1), 0), height - 1);
     for (let i = 0; i < 3 * width; i++) {
-      tall[3 * width * y + i] = 0.75 * cells[3 * width * near + i] + 0.25 * cells[3 * width * far + i];
+      tall[3 * width * y + i] = f32(0.75 * cells[3 * width * near + i]) + 0.25 * cells[3 * width * far + i];
     }
   }
   const large = new Float32Array(3 * toWidth * toHeight);
@@ -86,7 +90,7 @@ function doubled(cells, width, height, toWidth, toHeight) {
     for (let y = 0; y < toHeight; y++) {
       for (let c = 0; c < 3; c++) {
         large[3 * (y * toWidth + x) + c] =
-          0.75 * tall[3 * (y * width + near) + c] + 0.25 * tall[3 * (y * width + far) + c];
+          f32(0.75 * tall[3 * (y * width + near) + c]) + 0.25 * tall[3 * (y * width + far) + c];
       }
     }
   }

@@ -1,0 +1,205 @@
+/**
+ * A hole filled with what the photo has elsewhere (Wexler, Shechtman & Irani, 2007, with the offsets of PatchMatch, Barnes
+ * et al., 2009). As in Python's imaging/exemplar.py, which says how: whole numbers, and the same ones.
+ */
+import { clamp } from "./arrays.js";
+import { depth, Level, RADIUS } from "./patches.js";
+import { pushPull } from "./prefill.js";
+
+/** @typedef {import("./arrays.js").FloatImage} FloatImage @typedef {import("./arrays.js").Mask} Mask */
+
+/** Depth of the hole at the coarsest scale, px, where the picture has as many. */
+const DEEPEST = 4;
+/** Shorter side from which a picture is halved again, px. */
+const LEAST = 24;
+/** Known patches that a scale needs. */
+const ENOUGH = 40;
+/** Longer side up to which all known patches are compared, px, and comparisons up to which they are at finer scales. */
+const SEARCHED = 64, PAIRS = 1 << 23;
+/** Turns up to `SEARCHED`, and at most above it. */
+const TURNS = 6, FINE_TURNS = 3;
+/** Patches that may look in all turns of a finer scale: the larger the hole, the fewer turns, down to none. */
+const WORK = 3 << 14;
+/** In which offsets spread to neighbours. */
+const ROUNDS = 3;
+/** How far from where an offset points others are tried, px. */
+const AROUND = [32, 8, 2];
+/** What one neighbour with the same offset is worth, in squares of colour summed over a patch. */
+const ALIKE = 600;
+/** Radius of the part of a patch that votes. */
+const VOTES = 1;
+
+/**
+ * The image with its hole filled from patches of its known part. What is under the mask is not read.
+ * @param {FloatImage} image in [0, 1] @param {Mask} mask @returns {FloatImage} known pixels exactly as they came; the
+ *   hole in steps of 1/255, or smooth where hardly anything is known
+ */
+export function exemplarFill(image, mask) {
+  const filled = pushPull(image, mask);
+  if (!mask.data.includes(0) || !mask.data.includes(1)) return filled;
+  const f32 = Math.fround;
+  const pyramid = pyramidOf(new Uint8Array(filled.data.map((v) => f32(clamp(v, 0, 1) * 255) + 0.5)), mask);
+  /** @type {Level | null} */
+  let level = null;
+  let at = new Int32Array(0);
+  /** @type {Int32Array | null} */
+  let distances = null;
+  for (const { picture, hole } of pyramid) {
+    const before = level;
+    level = new Level(picture, hole);
+    const { places, known } = level;
+    if (known.length < ENOUGH) {
+      level = null;
+      continue;
+    }
+    const coarse = Math.max(hole.width, hole.height) <= SEARCHED;
+    const searched = coarse || places.length * known.length <= PAIRS;
+    const turns = coarse ? TURNS : Math.min(FINE_TURNS, Math.floor(WORK / places.length));
+    at = handedOn(before, at, level);
+    distances = null;
+    if (turns) level.weigh();
+    let fill = before === null ? picture : voted(level, at, null);
+    for (let turn = 1; turn <= turns; turn++) {
+      if (turn > 1) fill = voted(level, at, distances);
+      const wide = level.wide(fill, 3);
+      if (searched) level.nearest(wide, at);
+      distances = level.distances(wide, at);
+      if (turn === turns || !searched) agree(level, wide, at, distances, searched ? [] : AROUND);
+    }
+  }
+  if (level === null) return filled;
+  const found = voted(level, at, distances);
+  for (let i = 0; i < mask.data.length; i++) {
+    if (mask.data[i]) for (let c = 3 * i; c < 3 * i + 3; c++) filled.data[c] = found[c] / 255;
+  }
+  return filled;
+}
+
+/** The picture at scales of a half each, the coarsest first; a pixel over any of the hole is hole.
+ * @param {Uint8Array} picture @param {Mask} hole */
+function pyramidOf(picture, hole) {
+  const found = [{ picture, hole }];
+  for (;;) {
+    const { width, height, data } = hole;
+    const small = Math.max(width, height) <= SEARCHED && Math.max(...depth(hole, DEEPEST + 1)) <= DEEPEST;
+    if (small || Math.min(width, height) < LEAST || width % 2 || height % 2) return found;
+    const wide = width / 2, sums = new Uint16Array(picture.length / 4), any = new Uint8Array(data.length / 4);
+    for (let i = 0; i < data.length; i++) {
+      const x = i % width, to = ((i - x) / width >> 1) * wide + (x >> 1);
+      any[to] |= data[i];
+      for (let c = 0; c < 3; c++) sums[3 * to + c] += picture[3 * i + c];
+    }
+    picture = new Uint8Array(sums.map((sum) => (sum + 2) >> 2));
+    hole = { width: wide, height: height / 2, data: any };
+    found.unshift({ picture, hole });
+  }
+}
+
+/**
+ * Offsets of the scale before, doubled. One that leads nowhere takes a neighbour's, or the next known patch.
+ * @param {Level | null} coarse @param {Int32Array} from known patches there @param {Level} fine
+ */
+function handedOn(coarse, from, fine) {
+  const { places, beside, known, kinds } = fine;
+  const found = places.map((place) => {
+    if (coarse === null) return -1;
+    const { stride, index, hole } = coarse, y = Math.floor(place / fine.stride), x = place % fine.stride;
+    const own = Math.min(y >> 1, hole.height - 1) * stride + Math.min(x >> 1, hole.width - 1), to = from[index[own]];
+    const down = Math.floor(to / stride) - Math.floor(own / stride);
+    return fine.usable(y + 2 * down, x + 2 * ((to % stride) - (own % stride)));
+  });
+  for (let turn = 0; turn < 32 && found.includes(-1); turn++) {
+    const before = found.slice();
+    for (let row = 0; row < found.length; row++) {
+      const other = before[row] < 0 ? beside[4 * row + (turn % 4)] : -1;
+      const to = other < 0 || before[other] < 0 ? -1 : before[other] + places[row] - places[other];
+      if (kinds[to] === 2) found[row] = to;
+    }
+  }
+  let next = 0;
+  return found.map((to, row) => {
+    while (next < known.length && known[next] < places[row]) next++;
+    return to < 0 ? known[next % known.length] : to;
+  });
+}
+
+/**
+ * Take better offsets, which change `at` and `distances`: those of neighbours, and others around where they point.
+ * @param {Level} level @param {Uint8Array} fill wide @param {Int32Array} at @param {Int32Array} distances
+ * @param {number[]} around
+ */
+function agree(level, fill, at, distances, around) {
+  const { places, beside, kinds, stride } = level;
+  /** How many neighbours have the offset of place `to`. @param {number} row @param {number} to */
+  const same = (row, to) => {
+    let found = 0;
+    for (let k = 4 * row; k < 4 * row + 4; k++) {
+      const other = beside[k];
+      if (other >= 0 && at[other] - places[other] === to - places[row]) found++;
+    }
+    return found;
+  };
+  /** Take place `to` where it is better. @param {number} row @param {number} to @param {Int32Array} next */
+  const consider = (row, to, next) => {
+    const most = distances[row] + ALIKE * (same(row, to) - same(row, at[row]));
+    const far = level.distance(fill, row, to, most);
+    if (far >= most) return;
+    next[row] = to;
+    distances[row] = far;
+  };
+  for (let turn = 0; turn < ROUNDS; turn++) {
+    for (let step = 0; step < 8; step++) {
+      for (let row = 0; row < places.length; row++) {
+        const place = places[row], y = Math.floor(place / stride), other = beside[4 * row + (step % 4)];
+        if ((y + (place % stride)) % 2 !== step >> 2 || other < 0) continue; // neighbours do not change at once
+        const to = at[other] + place - places[other];
+        if (to !== at[row] && kinds[to] === 2) consider(row, to, at);
+      }
+    }
+    around.forEach((radius, number) => {
+      const next = at.slice(), wide = 2 * radius + 1;
+      for (let row = 0; row < places.length; row++) {
+        const draw = scrambled(row, turn * AROUND.length + number), y = Math.floor(at[row] / stride);
+        const down = ((draw & 65535) % wide) - radius, right = ((draw >>> 16) % wide) - radius;
+        const to = level.usable(y + down, (at[row] % stride) + right);
+        if (to >= 0) consider(row, to, next);
+      }
+      at.set(next);
+    });
+  }
+}
+
+/** 32 bits for each row and turn, with nothing to be seen in them. @param {number} row @param {number} turn */
+function scrambled(row, turn) {
+  let x = Math.imul(row, 0x9e3779b1) ^ Math.imul(turn + 1, 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 15), 0x2c1b3c6d);
+  x = Math.imul(x ^ (x >>> 12), 0x297a2d39);
+  return x ^ (x >>> 15);
+}
+
+/**
+ * The picture with the fill: each pixel the mean of what the patches over it say, near ones and their middles most.
+ * @param {Level} level @param {Int32Array} at @param {Int32Array | null} distances null where all count alike
+ */
+function voted({ picture, hole, places, source, stride }, at, distances) {
+  const total = new Float64Array((4 * source.length) / 3), found = picture.slice();
+  const middle = distances === null ? 0 : distances.slice().sort()[distances.length >> 1] + 1;
+  for (let row = 0; row < places.length; row++) {
+    const near = distances === null ? 0 : Math.floor((64 * middle) / (middle + distances[row]));
+    const weight = Math.max(1, Math.floor(Math.floor(near ** 4 / 256) ** 2 / 65536));
+    for (let dy = -VOTES; dy <= VOTES; dy++) {
+      for (let dx = -VOTES; dx <= VOTES; dx++) {
+        const share = weight * (VOTES + 1 - Math.abs(dy)) * (VOTES + 1 - Math.abs(dx));
+        const step = (RADIUS + dy) * stride + RADIUS + dx, to = 4 * (places[row] + step), from = 3 * (at[row] + step);
+        for (let c = 0; c < 3; c++) total[to + c] += share * source[from + c];
+        total[to + 3] += share;
+      }
+    }
+  }
+  for (let i = 0; i < hole.data.length; i++) {
+    if (!hole.data[i]) continue;
+    const x = i % hole.width, from = 4 * (((i - x) / hole.width + RADIUS) * stride + x + RADIUS), count = total[from + 3];
+    for (let c = 0; c < 3; c++) found[3 * i + c] = (total[from + c] + Math.floor(count / 2)) / count;
+  }
+  return found;
+}
