@@ -40,7 +40,11 @@ def _cases(photos: str = "abc", families: tuple[str, ...] = FAMILIES) -> list[Ca
 
 
 def test_peers_are_the_classical_ones() -> None:
-    assert PEERS == tuple(CLASSICAL) == ("telea", "navier-stokes", "biharmonic", "patchmatch", "push-pull", "exemplar")
+    assert (
+        PEERS
+        == tuple(CLASSICAL)
+        == ("telea", "navier-stokes", "biharmonic", "patchmatch", "push-pull", "exemplar")
+    )
     assert [open_peer(name).id for name in PEERS] == list(PEERS)
 
 
@@ -117,7 +121,10 @@ def test_ids_are_names_of_files_and_differ() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("lama", r"expected one of telea, .*, push-pull, exemplar, onnx:PATH, diffusers:PATH, results:DIR, got 'lama'"),
+        (
+            "lama",
+            r"expected one of telea, .*, push-pull, exemplar, onnx:PATH, diffusers:PATH, results:DIR, got 'lama'",
+        ),
         ("", r"expected one of telea, .*, got ''"),
         ("onnx:", r"expected one of telea, .*, got 'onnx:'"),
         ("torch:/a", r"expected one of telea, .*, got 'torch:/a'"),

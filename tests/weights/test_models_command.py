@@ -63,7 +63,7 @@ def test_a_wrong_name_is_told_before_anything_is_downloaded(
     tiny: ModelSpec, hub: Hub, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run("pull", "tiny", "place2", code=3)
-    assert capfd.readouterr().err.startswith("moebius: error: no model named 'place2': did you mean places2?")
+    assert capfd.readouterr().err.startswith("moebius: error: no model named 'place2': did you mean places2")
     assert hub.requests == []
 
 

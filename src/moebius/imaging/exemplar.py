@@ -57,8 +57,14 @@ def exemplar_fill(picture: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
         ValueError: the shapes do not belong together.
     """
     smooth = push_pull(picture, mask)
+    copied = copied_patches(smooth, mask)
+    return smooth if copied is None else copied
+
+
+def copied_patches(smooth: NDArray[np.float32], mask: Mask) -> NDArray[np.float32] | None:
+    """`exemplar_fill` of a picture that is filled smoothly already; None where there is too little to copy from."""
     if not mask.any() or mask.all():
-        return smooth
+        return None
     pyramid = _pyramid(np.floor(np.clip(smooth, 0, 1) * np.float32(255) + np.float32(0.5)), mask)
     level: Level | None = None
     y = x = np.zeros(0, np.int64)
@@ -83,7 +89,7 @@ def exemplar_fill(picture: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
                 distances = level.distances(patches, np.arange(len(level)), y, x)
             fill = _vote(level, y, x, distances)
     if level is None:
-        return smooth
+        return None
     found = _vote(level, y, x, distances) / np.float32(255)
     return np.where(mask[..., None], found, smooth)
 

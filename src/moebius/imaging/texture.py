@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from moebius.imaging.exemplar import exemplar_fill
+from moebius.imaging.exemplar import copied_patches
 from moebius.imaging.resample import resize
 
 CELL = 8
@@ -21,18 +21,15 @@ def textured(
 
     Args:
         fill: (H, W, 3) in [0, 1], the network's; only what is under the mask counts.
-        known: (H, W, 3) in [0, 1], the photo. What is under the mask is not read.
+        known: (H, W, 3) in [0, 1], the photo, filled smoothly under the mask (`push_pull`).
         mask: (H, W), True = hole.
 
     Returns:
-        (H, W, 3) in [0, 1]; outside the mask `known` exactly.
-
-    Raises:
-        ValueError: the shapes do not belong together.
+        (H, W, 3) in [0, 1]; outside the mask `known` exactly. Where there is too little to copy from, the network's fill.
     """
-    own = exemplar_fill(known, mask)
-    if not mask.any():
-        return own
+    own = copied_patches(known, mask)
+    if own is None:
+        return np.where(mask[..., None], fill, known)
     height, width = mask.shape
     cells = max(1, round(height / CELL)), max(1, round(width / CELL))
     # `resize` is for pictures: differences are moved into [0, 1] and back.

@@ -19,7 +19,7 @@ const SEARCHED = 64, PAIRS = 1 << 23;
 /** Turns up to `SEARCHED`, and at most above it. */
 const TURNS = 6, FINE_TURNS = 3;
 /** Patches that may look in all turns of a finer scale: the larger the hole, the fewer turns, down to none. */
-const WORK = 3 << 14;
+const WORK = 1 << 15;
 /** In which offsets spread to neighbours. */
 const ROUNDS = 3;
 /** How far from where an offset points others are tried, px. */

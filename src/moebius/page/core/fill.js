@@ -1,5 +1,5 @@
 /** One photo's fill: its regions one by one, each brought to the networks and pasted back. */
-import { cropMask, emptyImage } from "./arrays.js";
+import { cropMask, emptyImage, roundHalfEven } from "./arrays.js";
 import { blended, featherWeight } from "./blend.js";
 import { box, expand, intersection } from "./box.js";
 import { FillError } from "./errors.js";
@@ -9,6 +9,7 @@ import { normal } from "./noise.js";
 import { isSparse, modelShapes, planRegions, regionScale } from "./regions.js";
 import { planOf } from "./settings.js";
 import { sample, startLatents } from "./solver.js";
+import { textured } from "./texture.js";
 import { matchTone } from "./tone.js";
 
 /**
@@ -34,6 +35,10 @@ import { matchTone } from "./tone.js";
 
 /** Photo pixels a model pixel from which on a sparse hole loses detail that Python's side refines by tiles. */
 const SPARSE_SCALE = 2;
+/** Photo pixels a model pixel up to which the fill has the photo's own resolution. */
+const REFINED_SCALE = 1.05;
+/** Model pixels' sizes, in each direction, that a fill with the photo's own texture has at most; its sides' unit, px. */
+const TEXTURE_SCALE = 3, TEXTURE_UNIT = 64;
 
 /** Iterate over `run()`, then take `pasted()`. */
 export class Filling {
@@ -54,7 +59,8 @@ export class Filling {
     this.networks = networks;
     this.key = key;
     this.plan = planOf(settings, model);
-    this.sides = [...(model.cascade ?? []), model.size];
+    const cascade = model.cascade ?? [];
+    this.sides = model.detail === "photo" && cascade.length ? cascade : [...cascade, model.size];
     this.shapes = modelShapes(model, model.size);
     this.regions = planRegions(hole, this.shapes, settings.context);
     /** @type {{place: Box, pixels: Uint8Array}[]} */
@@ -77,11 +83,14 @@ export class Filling {
   async *run() {
     const regions = this.regions.length;
     for (const region of this.regions) {
-      const frame = prepare(this.photo, region.box, this.hole, region.shape);
-      let fill = null;
+      let frame = prepare(this.photo, region.box, this.hole, region.shape), fill = null;
       for await (const event of this._levels(region, frame)) {
-        yield { ...event, fraction: (region.index + event.fraction) / regions, regions };
         fill = event.fill ?? fill;
+        if (event.fill !== null && this.model.detail === "photo") {
+          ({ frame, fill } = this._textured(region, frame, event.fill));
+          event.preview = innerPart(frame, fill);
+        }
+        yield { ...event, fraction: (region.index + event.fraction) / regions, regions };
       }
       if (fill !== null) this._paste(region, frame, fill);
     }
@@ -163,6 +172,17 @@ export class Filling {
       condition[i] + mask[i % mask.length] * value * Math.fround(1 / model.residual_scale)
     ));
     yield { step: plan.steps.length, image: await networks.decode(latents, cells) };
+  }
+
+  /** The fill with the photo's own texture, at the photo's own resolution or near it, and its frame.
+   * @param {Region} region @param {Frame} frame @param {FloatImage} fill */
+  _textured(region, frame, fill) {
+    const scale = Math.min(regionScale(region), TEXTURE_SCALE);
+    if (scale > REFINED_SCALE) {
+      const [height, width] = region.shape.map((side) => roundHalfEven((side * scale) / TEXTURE_UNIT) * TEXTURE_UNIT);
+      frame = prepare(this.photo, region.box, this.hole, [height, width]);
+    }
+    return { frame, fill: textured(refilled(frame, fill).filled, frame.filled, frame.mask) };
   }
 
   /** Bring a frame to the photo's resolution, where it has weight. @param {Region} region @param {Frame} frame

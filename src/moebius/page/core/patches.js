@@ -2,11 +2,12 @@
  * Patches of a picture at one scale: which are known whole, which touch the hole, and how far one is from another.
  * Formulas as in Python's imaging/patches.py, on whole numbers.
  */
+
 /** @typedef {import("./arrays.js").Mask} Mask */
 
 /** Of patches of 5 x 5 px. */
 export const RADIUS = 2;
-const SIDE = 2 * RADIUS + 1;
+const SIDE = 2 * RADIUS + 1, AREA = SIDE ** 2;
 /** What the pixel of a patch weighs that has most say in a comparison. */
 const HEAVIEST = 256;
 /** What a guessed pixel of the hole weighs beside a known one, halved for each step into the hole. */
@@ -37,9 +38,10 @@ export class Level {
         this.kinds.fill(1, row * stride + Math.max(0, x - RADIUS), row * stride + Math.min(width, x + RADIUS + 1));
       }
     }
-    /** Places of those that are known, and of those that touch the hole; both in reading order. */
-    this.known = placesOf(this.kinds, 2);
-    this.places = placesOf(this.kinds, 1);
+    /** Places in reading order. @param {number} kind */
+    const placesOf = (kind) => new Int32Array(this.kinds.keys()).filter((at) => this.kinds[at] === kind);
+    this.known = placesOf(2);
+    this.places = placesOf(1);
     /** Which of the latter is at a place, and next to each: right, left, below, above; -1 for none. */
     this.index = new Int32Array(stride * height).fill(-1);
     this.beside = new Int32Array(4 * this.places.length).fill(-1);
@@ -55,17 +57,17 @@ export class Level {
   /** To be called before patches are compared. */
   weigh() {
     const { places, stride, totals } = this;
-    const deep = Float64Array.from(depth(this.hole, DEEPEST)).map((steps) => (steps ? GUESSED / 2 ** steps : 1));
-    const all = this.wide(deep, 1), each = new Float64Array(SIDE ** 2);
-    this.weights = new Int32Array(each.length * places.length);
+    const deep = this.wide(depth(this.hole, DEEPEST), 1), each = new Float64Array(AREA);
+    this.weights = new Int32Array(AREA * places.length);
     for (let row = 0; row < places.length; row++) {
       let heaviest = 0;
-      for (let p = 0; p < each.length; p++) {
-        each[p] = all[places[row] + Math.floor(p / SIDE) * stride + (p % SIDE)];
+      for (let p = 0; p < AREA; p++) {
+        const steps = deep[places[row] + Math.floor(p / SIDE) * stride + (p % SIDE)];
+        each[p] = steps ? GUESSED / 2 ** steps : 1;
         heaviest = Math.max(heaviest, each[p]);
       }
-      for (let p = 0; p < each.length; p++) {
-        totals[row] += this.weights[each.length * row + p] = Math.max(1, Math.floor((each[p] * HEAVIEST) / heaviest));
+      for (let p = 0; p < AREA; p++) {
+        totals[row] += this.weights[AREA * row + p] = Math.max(1, Math.floor((each[p] * HEAVIEST) / heaviest));
       }
     }
   }
@@ -78,12 +80,11 @@ export class Level {
 
   /**
    * With a border of RADIUS that mirrors the inside.
-   * @template {Uint8Array | Float64Array} T @param {T} values @param {number} channels @returns {T}
+   * @param {Uint8Array} values @param {number} channels
    */
   wide(values, channels) {
     const { width, height } = this.hole;
-    const Kind = /** @type {new (length: number) => T} */ (values.constructor);
-    const found = new Kind(this.stride * (height + 2 * RADIUS) * channels);
+    const found = new Uint8Array(this.stride * (height + 2 * RADIUS) * channels);
     for (let y = 0, to = 0; y < height + 2 * RADIUS; y++) {
       for (let x = 0; x < this.stride; x++) {
         const from = channels * (reflected(y, height) * width + reflected(x, width));
@@ -99,8 +100,9 @@ export class Level {
    */
   squares(fill, row, at, limit) {
     const { source, weights, stride } = this;
-    let sum = 0, p = SIDE ** 2 * row;
-    for (let y = 0, i = 3 * this.places[row], j = 3 * at; y < SIDE && sum <= limit; y++, i += 3 * (stride - SIDE), j += 3 * (stride - SIDE)) {
+    let sum = 0, p = AREA * row;
+    for (let y = 0; y < SIDE && sum <= limit; y++) {
+      let i = 3 * (this.places[row] + y * stride), j = 3 * (at + y * stride);
       for (let x = 0; x < SIDE; x++, i += 3, j += 3) {
         const red = fill[i] - source[j], green = fill[i + 1] - source[j + 1], blue = fill[i + 2] - source[j + 2];
         sum += weights[p++] * (red * red + green * green + blue * blue);
@@ -114,8 +116,8 @@ export class Level {
    * @param {Uint8Array} fill wide @param {number} row @param {number} at @param {number} most
    */
   distance(fill, row, at, most) {
-    const total = this.totals[row], limit = (most * total) / SIDE ** 2 + 1;
-    return Math.floor((this.squares(fill, row, at, limit) * SIDE ** 2) / total);
+    const total = this.totals[row];
+    return Math.floor((this.squares(fill, row, at, (most * total) / AREA + 1) * AREA) / total);
   }
 
   /** The distance of each patch of the fill. @param {Uint8Array} fill wide @param {Int32Array} at */
@@ -152,14 +154,6 @@ export function depth({ width, height, data }, most) {
     }
   }
   return found;
-}
-
-/** @param {Uint8Array} kinds @param {number} kind */
-function placesOf(kinds, kind) {
-  const found = new Int32Array(kinds.length);
-  let count = 0;
-  for (let at = 0; at < kinds.length; at++) if (kinds[at] === kind) found[count++] = at;
-  return found.slice(0, count);
 }
 
 /** The index inside that is at `index` of a wide row. @param {number} index @param {number} count */

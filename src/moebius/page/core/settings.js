@@ -24,6 +24,7 @@ import { makePlan } from "./solver.js";
  * @property {number} size
  * @property {number[]} aspects
  * @property {number[]} cascade
+ * @property {"network" | "photo"} [detail]  where fine detail comes from
  * @property {boolean} guidance_trained
  * @property {{steps: number, guidance: number, solver: string, start: string}} defaults
  * @typedef {{steps: number, guidance: number, seed: bigint, solver: string, start: string, grow: number | null,
