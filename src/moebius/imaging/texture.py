@@ -25,7 +25,7 @@ def textured(
         mask: (H, W), True = hole.
 
     Returns:
-        (H, W, 3) in [0, 1]; outside the mask `known` exactly. Where there is too little to copy from, the network's fill.
+        (H, W, 3) in [0, 1]; outside the mask `known` exactly. The network's fill where there is nothing to copy from.
     """
     own = copied_patches(known, mask)
     if own is None:
