@@ -65,7 +65,15 @@ def copied_patches(smooth: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
     """`exemplar_fill` of a picture that is filled smoothly already; None where there is too little to copy from."""
     if not mask.any() or mask.all():
         return None
-    pyramid = _pyramid(np.floor(np.clip(smooth, 0, 1) * np.float32(255) + np.float32(0.5)), mask)
+    pad = [(0, -side % _unit(mask)) for side in mask.shape]
+    pyramid = _pyramid(
+        np.pad(
+            np.floor(np.clip(smooth, 0, 1) * np.float32(255) + np.float32(0.5)),
+            (*pad, (0, 0)),
+            mode="symmetric",
+        ),
+        np.pad(mask, pad, mode="symmetric"),
+    )
     level: Level | None = None
     y = x = np.zeros(0, np.int64)
     for guess, hole in pyramid:
@@ -74,24 +82,35 @@ def copied_patches(smooth: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
             level = None
             continue
         fill, distances = guess, None
-        if before is not None:
+        searched, turns = before is None or _is_searched(level), _turns(level)
+        if before is None:
+            turns = max(turns, 1)
+        else:
             y, x = _hand_on(before, y, x, level)
-        turns = _turns(level)
-        if before is not None and turns:
-            fill = _vote(level, y, x, None)
+            if turns:
+                fill = _vote(level, y, x, None)
         for turn in range(turns):
             patches = level.patches(fill)
-            if _is_searched(level):
+            if searched:
                 y, x = level.nearest(patches)
-            if turn + 1 == turns or not _is_searched(level):
-                y, x, distances = _agree(level, patches, y, x)
-            else:
+            if searched and turn + 1 < turns:
                 distances = level.distances(patches, np.arange(len(level)), y, x)
+            else:
+                y, x, distances = _agree(level, patches, y, x, () if searched else AROUND)
             fill = _vote(level, y, x, distances)
     if level is None:
         return None
-    found = _vote(level, y, x, distances) / np.float32(255)
+    height, width = mask.shape
+    found = _vote(level, y, x, distances)[:height, :width] / np.float32(255)
     return np.where(mask[..., None], found, smooth)
+
+
+def _unit(mask: Mask) -> int:
+    """What the sides have to divide by, to be halved down to the searched scales."""
+    unit = 1
+    while max(mask.shape) > SEARCHED * unit:
+        unit *= 2
+    return unit
 
 
 def _pyramid(picture: Values, hole: Mask) -> list[tuple[Values, Mask]]:
@@ -145,8 +164,10 @@ def _hand_on(coarse: Level, y: Places, x: Places, fine: Level) -> tuple[Places, 
     return to_y, to_x
 
 
-def _agree(level: Level, patches: Patches, y: Places, x: Places) -> tuple[Places, Places, Exact]:
-    """Better offsets: those of neighbours, and others around where they point. Returns rows, columns, distances."""
+def _agree(
+    level: Level, patches: Patches, y: Places, x: Places, around: tuple[int, ...]
+) -> tuple[Places, Places, Exact]:
+    """Better offsets: those of neighbours, and others `around` where they point. Returns rows, columns, distances."""
     count = len(level)
     distances = level.distances(patches, np.arange(count), y, x)
     off_y, off_x = y - level.y, x - level.x
@@ -170,7 +191,6 @@ def _agree(level: Level, patches: Patches, y: Places, x: Places) -> tuple[Places
         off_y[rows], off_x[rows], distances[rows] = at_y[better], at_x[better], far[better]
 
     squares = (level.y + level.x) % 2
-    around = () if _is_searched(level) else AROUND
     for turn in range(ROUNDS):
         for colour in (0, 1):  # of a chessboard: neighbours do not change at once
             for beside in level.beside:

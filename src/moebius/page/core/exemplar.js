@@ -4,7 +4,6 @@
  */
 import { clamp } from "./arrays.js";
 import { depth, Level, RADIUS } from "./patches.js";
-import { pushPull } from "./prefill.js";
 
 /** @typedef {import("./arrays.js").FloatImage} FloatImage @typedef {import("./arrays.js").Mask} Mask */
 
@@ -30,21 +29,20 @@ const ALIKE = 600;
 const VOTES = 1;
 
 /**
- * The image with its hole filled from patches of its known part. What is under the mask is not read.
- * @param {FloatImage} image in [0, 1] @param {Mask} mask @returns {FloatImage} known pixels exactly as they came; the
- *   hole in steps of 1/255, or smooth where hardly anything is known
+ * The image with its hole filled from patches of its known part.
+ * @param {FloatImage} smooth in [0, 1], filled smoothly already @param {Mask} mask
+ * @returns {FloatImage | null} known pixels exactly as they came, the hole in steps of 1/255; null where there is too
+ *   little to copy from
  */
-export function exemplarFill(image, mask) {
-  const filled = pushPull(image, mask);
-  if (!mask.data.includes(0) || !mask.data.includes(1)) return filled;
-  const f32 = Math.fround;
-  const pyramid = pyramidOf(new Uint8Array(filled.data.map((v) => f32(clamp(v, 0, 1) * 255) + 0.5)), mask);
+export function copiedPatches({ width, height, data }, mask) {
+  if (!mask.data.includes(0) || !mask.data.includes(1)) return null;
+  const levels = data.map((value) => Math.fround(clamp(value, 0, 1) * 255) + 0.5);
   /** @type {Level | null} */
   let level = null;
   let at = new Int32Array(0);
   /** @type {Int32Array | null} */
   let distances = null;
-  for (const { picture, hole } of pyramid) {
+  for (const { picture, hole } of pyramidOf(new Uint8Array(levels), mask)) {
     const before = level;
     level = new Level(picture, hole);
     const { places, known } = level;
@@ -67,12 +65,9 @@ export function exemplarFill(image, mask) {
       if (turn === turns || !searched) agree(level, wide, at, distances, searched ? [] : AROUND);
     }
   }
-  if (level === null) return filled;
-  const found = voted(level, at, distances);
-  for (let i = 0; i < mask.data.length; i++) {
-    if (mask.data[i]) for (let c = 3 * i; c < 3 * i + 3; c++) filled.data[c] = found[c] / 255;
-  }
-  return filled;
+  if (level === null) return null;
+  const copied = voted(level, at, distances);
+  return { width, height, data: data.map((value, i) => (mask.data[Math.floor(i / 3)] ? copied[i] / 255 : value)) };
 }
 
 /** The picture at scales of a half each, the coarsest first; a pixel over any of the hole is hole.

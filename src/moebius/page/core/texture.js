@@ -1,6 +1,6 @@
 /** A fill with the network's colours and the photo's own texture. */
-import { anyMasked, clamp, emptyImage, roundHalfEven } from "./arrays.js";
-import { exemplarFill } from "./exemplar.js";
+import { clamp, emptyImage, roundHalfEven } from "./arrays.js";
+import { copiedPatches } from "./exemplar.js";
 import { resize } from "./resample.js";
 
 /** Side of the squares whose mean colours are compared, px; slower changes of colour are the network's. */
@@ -10,21 +10,18 @@ const TRUST = Math.fround(0.6);
 
 /**
  * The hole filled from elsewhere in the photo, with colours drawn towards those of a network's fill.
- * @param {import("./arrays.js").FloatImage} fill the network's; only what is under the mask counts
- * @param {import("./arrays.js").FloatImage} known the photo; what is under the mask is not read
- * @param {import("./arrays.js").Mask} mask @returns {import("./arrays.js").FloatImage} `known` outside the mask
+ * @param {import("./arrays.js").FloatImage} fill the network's; outside the mask it is `known`
+ * @param {import("./arrays.js").FloatImage} known the photo, filled smoothly @param {import("./arrays.js").Mask} mask
+ * @returns {import("./arrays.js").FloatImage} `fill` where there is nothing to copy from
  */
 export function textured(fill, known, mask) {
-  const own = exemplarFill(known, mask);
-  if (!anyMasked(mask)) return own;
+  const own = copiedPatches(known, mask);
+  if (own === null) return fill;
   const { width, height } = mask, difference = emptyImage(width, height);
   /** @param {number} side */
   const cells = (side) => Math.max(1, roundHalfEven(side / CELL));
   // `resize` is for pictures: differences are moved into [0, 1] and back.
-  difference.data.forEach((_, i) => {
-    const off = mask.data[Math.floor(i / 3)] ? Math.fround(fill.data[i] - own.data[i]) : 0;
-    difference.data[i] = off * 0.5 + 0.5;
-  });
+  difference.data = own.data.map((value, i) => Math.fround(fill.data[i] - value) * 0.5 + 0.5);
   const slow = resize(resize(difference, [cells(height), cells(width)]), [height, width]);
   own.data.forEach((value, i) => {
     const change = Math.fround(TRUST * Math.fround(slow.data[i] - 0.5) * 2);
