@@ -153,7 +153,10 @@ def _results_peer(text: str) -> str:
 def _without_settings(text: str) -> str:
     """A model with the options of its engine and entry alone: what its autoencoder depends on."""
     request = parse_model(text)
-    options = {**request.engine, **{key: value for key, value in request.entry.items() if key != "cascade"}}
+    options = {
+        **request.engine,
+        **{key: value for key, value in request.entry.items() if key not in ("cascade", "detail")},
+    }
     return f"{request.name}:{','.join(f'{k}={v}' for k, v in options.items())}" if options else request.name
 
 

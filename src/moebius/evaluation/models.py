@@ -33,8 +33,10 @@ from moebius.weights import open_model
 from moebius.weights.spec import Defaults
 
 ENGINE_OPTIONS = ("engine", "device", "dtype")
-MODEL_OPTIONS = ("size", "cascade", "weights", "shape")
-"""The side at which it fills; the sides before it ("none", or "128+256"); weights rounded to int8 or int4; and
+_CHOICES = {"weights": ("int8", "int4"), "shape": ("square", "own"), "detail": ("network", "photo")}
+MODEL_OPTIONS = ("size", "cascade", "detail", "weights", "shape")
+"""The side at which it fills; the sides before it ("none", or "128+256"); whose fine detail it has, the network's or the
+photo's; weights rounded to int8 or int4; and
 shape=own for the picture's own shape instead of a square."""
 THREADS = 1
 """Of an engine: workers share out the cores, and sums come out the same to the last bit."""
@@ -86,8 +88,8 @@ def parse_model(text: str, **settings: Any) -> ModelRequest:
             engine[key] = value
         elif key == "size":
             entry["size"] = _number(text, key, value)
-        elif key in ("weights", "shape"):
-            expected = {"weights": ("int8", "int4"), "shape": ("square", "own")}[key]
+        elif key in _CHOICES:
+            expected = _CHOICES[key]
             if value not in expected:
                 raise InputError(f"{text}: expected {' or '.join(expected)} for {key}, got {value!r}")
             entry[key] = value
