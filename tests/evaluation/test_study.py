@@ -52,7 +52,9 @@ def test_what_a_model_cannot_do_is_left_out_and_said(tiny_prefill: Path, photos:
     assert [method.id for method in methods] == [
         "tiny-prefill:engine=torch,detail=network,guidance=1.0,steps=1"
     ]
-    assert len(refused) == 1 and refused[0].startswith("guidance=2.0,steps=1: guidance: model tiny-prefill")
+    assert len(refused) == 1 and refused[0].startswith(
+        "detail=network,guidance=2.0,steps=1: guidance: model tiny-prefill"
+    )
     with pytest.raises(InputError, match="expected a model that can do one"):
         open_variants(replace(study, vary={"guidance": [3.0]}), [f"{tiny_prefill}:engine=torch"], True)
     with pytest.raises(InputError, match="did you mean steps"):

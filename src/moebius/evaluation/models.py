@@ -35,9 +35,8 @@ from moebius.weights.spec import Defaults
 ENGINE_OPTIONS = ("engine", "device", "dtype")
 _CHOICES = {"weights": ("int8", "int4"), "shape": ("square", "own"), "detail": ("network", "photo")}
 MODEL_OPTIONS = ("size", "cascade", "detail", "weights", "shape")
-"""The side at which it fills; the sides before it ("none", or "128+256"); whose fine detail it has, the network's or the
-photo's; weights rounded to int8 or int4; and
-shape=own for the picture's own shape instead of a square."""
+"""The side at which it fills; the sides before it ("none", or "128+256"); where its fine detail comes from; weights
+rounded to int8 or int4; and shape=own for the picture's own shape instead of a square."""
 THREADS = 1
 """Of an engine: workers share out the cores, and sums come out the same to the last bit."""
 
