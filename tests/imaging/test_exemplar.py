@@ -83,9 +83,10 @@ def test_a_flat_area_stays_flat() -> None:
 
 
 def test_noise_stays_noise() -> None:
-    """What is filled in has the contrast of what is known; a mean of many patches has far less."""
+    """What is filled in is about as rough as what is known, although each pixel is what several patches agree on."""
     photo, mask = floats(noise((64, 64, 3))), disc(64, 64, (32, 32), 10)
-    assert exemplar_fill(photo, mask)[mask].std() > 0.7 * photo[~mask].std()
+    smooth, found = push_pull(photo, mask)[mask].std(), exemplar_fill(photo, mask)[mask].std()
+    assert found > 0.55 * photo[~mask].std() > 2 * smooth
 
 
 def test_empty_and_full_masks() -> None:

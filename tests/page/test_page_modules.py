@@ -19,7 +19,7 @@ from moebius.page import FOLDER
 HERE = Path(__file__).parent
 TYPESCRIPT = "7.0.2"
 SIZE = 300_000
-"""Bytes of all files of the page together, below."""
+"""Bytes of all that a browser fetches for the page before any model, below."""
 FILES = sorted(
     path
     for path in FOLDER.rglob("*")
@@ -105,9 +105,33 @@ def test_types(pytestconfig: pytest.Config) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_page_is_small() -> None:
-    total = sum(path.stat().st_size for path in FILES)
-    assert total < SIZE, f"{total} bytes in {len(FILES)} files"
+@pytest.mark.parametrize(
+    ("kind", "other"), [("server", "browser_engine.js"), ("browser", "server_engine.js")]
+)
+def test_the_page_is_small(kind: str, other: str) -> None:
+    """All that its document names, and what that imports; the engine of the other kind is never fetched."""
+    fetched: set[Path] = set()
+    left = [FOLDER / name for name in ("index.html", "service_worker.js", "manifest.webmanifest")]
+    while left:
+        path = left.pop()
+        if path in fetched or path.name == other:
+            continue
+        assert path.is_file(), path
+        fetched.add(path)
+        if path.suffix == ".html":
+            named = re.findall(r'(?:src|href)="page/([^"]+)"', path.read_text(encoding="utf-8"))
+            left += [FOLDER / each for each in named]
+        elif path.suffix == ".js":
+            code = re.sub(r"/\*.*?\*/|//[^\n]*", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+            left += [(path.parent / each).resolve() for each in re.findall(r'"(\.{1,2}/[\w/]+\.js)"', code)]
+    assert {FOLDER / "app.js", FOLDER / "style.css", FOLDER / f"{kind}_engine.js"} <= fetched
+    if kind == "browser":
+        server_alone = {"server_engine.js", "server_events.js"}
+        assert {path.name for path in set(FILES) - fetched} == {*server_alone, "types.js"}, (
+            "all others are of use"
+        )
+    total = sum(path.stat().st_size for path in fetched)
+    assert total < SIZE, f"{total} bytes in {len(fetched)} files"
 
 
 @pytest.mark.parametrize(

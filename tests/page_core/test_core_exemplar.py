@@ -32,9 +32,10 @@ def grained(width: int, height: int) -> np.ndarray:
 
 
 def holes(width: int, height: int) -> dict[str, Mask]:
-    bar, thin = np.zeros((2, height, width), bool)
+    bar, thin, block = np.zeros((3, height, width), bool)
     bar[:, : width // 3] = True
     thin[np.arange(height), np.arange(height) * (width - 1) // max(1, height - 1)] = True
+    block[:11, :11] = True  # 49 patches
     least = min(width, height)
     return {
         "thick": disc(width, height, (width / 2, height / 3), least / 4),
@@ -42,27 +43,38 @@ def holes(width: int, height: int) -> dict[str, Mask]:
         "side": bar,
         "thin": thin,
         "dots": np.random.default_rng(width).random((height, width)) < 0.004,
+        "small": disc(width, height, (width / 3, height / 2), 4.6),
+        "all but a block": ~block,
         "nearly all": ~disc(width, height, (width / 2, height / 2), least / 3),
         "all but a corner": ~disc(width, height, (width, height), least / 7),
     }
 
 
-SIZES = [(64, 64), (75, 50), (50, 75), (31, 30), (160, 48), (128, 96), (9, 7), (5, 5), (2, 60), (1, 1)]
+SIZES = [(64, 64), (75, 50), (30, 47), (160, 48), (9, 7), (5, 5), (2, 60), (1, 1)]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_copied_patches(core: Core, size: tuple[int, int]) -> None:
-    photos = [picture(*size), noise((size[1], size[0], 3)), flat(*size), grained(*size)]
-    compare(core, [(photo, mask) for photo in photos for mask in holes(*size).values()])
+    masks = holes(*size)
+    cases = [(photo(*size), mask) for photo in (grained, flat) for mask in masks.values()]
+    compare(core, [*cases, (noise((size[1], size[0], 3)), masks["thick"]), (picture(*size), masks["corner"])])
 
 
-@pytest.mark.parametrize("size", [(512, 256), (512, 320), (192, 384)], ids=str)
+@pytest.mark.parametrize("size", [(512, 256), (512, 320), (201, 300)], ids=str)
 def test_copied_patches_of_large_frames(core: Core, size: tuple[int, int]) -> None:
     """Several scales, at most of which offsets are handed on and tried."""
     width, height = size
     large = disc(width, height, (0.6 * width, 0.4 * height), 0.3 * height)
     thick = disc(width, height, (0.5 * width, 0.9 * height), 0.15 * height)
     compare(core, [(grained(*size), large), (flat(*size), thick), (picture(*size), holes(*size)["thin"])])
+
+
+@pytest.mark.parametrize("share", [0.005, 0.01, 0.02])
+def test_dust(core: Core, share: float) -> None:
+    """Offsets lead into other specks, and at some scale nothing is known whole."""
+    mask = np.random.default_rng(1).random((128, 192)) < share
+    mask[40:80, 60:100] = True
+    compare(core, [(grained(192, 128), mask)])
 
 
 def test_values_between_levels(core: Core) -> None:
@@ -99,9 +111,8 @@ def compare(core: Core, cases: list[tuple[np.ndarray, Mask]]) -> None:
             assert np.array_equal(as_array(found), expected)
 
 
-@pytest.mark.parametrize("size", [(64, 64), (75, 50), (160, 96), (256, 128), (9, 7)], ids=str)
+@pytest.mark.parametrize("size", [(64, 64), (75, 50), (160, 96), (9, 7)], ids=str)
 def test_textured(core: Core, size: tuple[int, int]) -> None:
-    width, height = size
     cases = [
         (shown(photo(*size), mask), mask) for photo in (picture, grained) for mask in holes(*size).values()
     ]

@@ -26,8 +26,8 @@ ENOUGH = 40
 """Known patches that a scale needs."""
 SEARCHED = 64
 """Longer side up to which all known patches are compared, px."""
-PAIRS = 1 << 23
-"""Comparisons up to which they are at finer scales, too."""
+PAIRS, FIRST_PAIRS = 1 << 23, 1 << 26
+"""Comparisons up to which they are at finer scales, too, and where no coarser one had enough to copy from."""
 TURNS, FINE_TURNS = 6, 3
 """Turns up to `SEARCHED`, and at most above it."""
 WORK = 1 << 15
@@ -82,9 +82,12 @@ def copied_patches(smooth: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
             level = None
             continue
         fill, distances = guess, None
-        searched, turns = before is None or _is_searched(level), _turns(level)
+        turns, pairs = _turns(level), len(level) * int(level.known.sum())
+        coarse = max(level.height, level.width) <= SEARCHED
+        searched = coarse or pairs <= (FIRST_PAIRS if before is None else PAIRS)
         if before is None:
             turns = max(turns, 1)
+            y, x = _next_known(level)
         else:
             y, x = _hand_on(before, y, x, level)
             if turns:
@@ -126,11 +129,6 @@ def _pyramid(picture: Values, hole: Mask) -> list[tuple[Values, Mask]]:
     return found[::-1]
 
 
-def _is_searched(level: Level) -> bool:
-    """Whether all known patches are compared."""
-    return max(level.height, level.width) <= SEARCHED or len(level) * int(level.known.sum()) <= PAIRS
-
-
 def _turns(level: Level) -> int:
     if max(level.height, level.width) <= SEARCHED:
         return TURNS
@@ -138,30 +136,16 @@ def _turns(level: Level) -> int:
 
 
 def _hand_on(coarse: Level, y: Places, x: Places, fine: Level) -> tuple[Places, Places]:
-    """Offsets of the scale before, doubled. One that leads nowhere takes a neighbour's, or the next known patch."""
-    parents = coarse.index_of(
-        np.minimum(fine.y // 2, coarse.height - 1), np.minimum(fine.x // 2, coarse.width - 1)
-    )
-    to_y, to_x = fine.y + 2 * (y - coarse.y)[parents], fine.x + 2 * (x - coarse.x)[parents]
-    lost = (parents < 0) | ~fine.usable(to_y, to_x)
-    for _ in range(8):
-        for beside in fine.beside:
-            rows = np.nonzero(lost)[0]
-            other = beside[rows]
-            rows, other = rows[(other >= 0) & ~lost[other]], other[(other >= 0) & ~lost[other]]
-            at_y = fine.y[rows] + to_y[other] - fine.y[other]
-            at_x = fine.x[rows] + to_x[other] - fine.x[other]
-            fits = fine.usable(at_y, at_x)
-            rows = rows[fits]
-            to_y[rows], to_x[rows] = at_y[fits], at_x[fits]
-            lost[rows] = False
-    rows = np.nonzero(lost)[0]
-    if len(rows):
-        known_y, known_x = np.nonzero(fine.known)
-        next_one = np.searchsorted(known_y * fine.width + known_x, fine.y[rows] * fine.width + fine.x[rows])
-        next_one %= len(known_y)
-        to_y[rows], to_x[rows] = known_y[next_one], known_x[next_one]
-    return to_y, to_x
+    """Offsets of the scale before, doubled: what is known whole there is known whole here."""
+    parents = coarse.index_of(fine.y // 2, fine.x // 2)
+    return fine.y + 2 * (y - coarse.y)[parents], fine.x + 2 * (x - coarse.x)[parents]
+
+
+def _next_known(level: Level) -> tuple[Places, Places]:
+    """The known patch that comes next to each in reading order, from the first again after the last."""
+    y, x = np.nonzero(level.known)
+    found = np.searchsorted(y * level.width + x, level.y * level.width + level.x) % len(y)
+    return y[found], x[found]
 
 
 def _agree(

@@ -3,6 +3,7 @@
  * et al., 2009). As in Python's imaging/exemplar.py, which says how: whole numbers, and the same ones.
  */
 import { clamp } from "./arrays.js";
+import { padded } from "./frame.js";
 import { depth, Level, RADIUS } from "./patches.js";
 
 /** @typedef {import("./arrays.js").FloatImage} FloatImage @typedef {import("./arrays.js").Mask} Mask */
@@ -15,6 +16,8 @@ const LEAST = 24;
 const ENOUGH = 40;
 /** Longer side up to which all known patches are compared, px, and comparisons up to which they are at finer scales. */
 const SEARCHED = 64, PAIRS = 1 << 23;
+/** The same where no coarser scale had enough to copy from. */
+const FIRST_PAIRS = 1 << 26;
 /** Turns up to `SEARCHED`, and at most above it. */
 const TURNS = 6, FINE_TURNS = 3;
 /** Patches that may look in all turns of a finer scale: the larger the hole, the fewer turns, down to none. */
@@ -29,20 +32,21 @@ const ALIKE = 600;
 const VOTES = 1;
 
 /**
- * The image with its hole filled from patches of its known part.
- * @param {FloatImage} smooth in [0, 1], filled smoothly already @param {Mask} mask
- * @returns {FloatImage | null} known pixels exactly as they came, the hole in steps of 1/255; null where there is too
- *   little to copy from
+ * The image with its hole filled from patches of its known part, in steps of 1/255; null where too little is known.
+ * @param {FloatImage} smooth in [0, 1], filled smoothly already @param {Mask} mask @returns {FloatImage | null}
  */
-export function copiedPatches({ width, height, data }, mask) {
+export function copiedPatches(smooth, mask) {
   if (!mask.data.includes(0) || !mask.data.includes(1)) return null;
-  const levels = data.map((value) => Math.fround(clamp(value, 0, 1) * 255) + 0.5);
+  let unit = 1; // what sides have to divide by, to be halved down to the searched scales
+  while (Math.max(mask.width, mask.height) > SEARCHED * unit) unit *= 2;
+  const all = padded(smooth, mask, [Math.ceil(mask.height / unit) * unit, Math.ceil(mask.width / unit) * unit]);
+  const levels = all.filled.data.map((value) => Math.fround(clamp(value, 0, 1) * 255) + 0.5);
   /** @type {Level | null} */
   let level = null;
   let at = new Int32Array(0);
   /** @type {Int32Array | null} */
   let distances = null;
-  for (const { picture, hole } of pyramidOf(new Uint8Array(levels), mask)) {
+  for (const { picture, hole } of pyramidOf(new Uint8Array(levels), all.mask)) {
     const before = level;
     level = new Level(picture, hole);
     const { places, known } = level;
@@ -50,13 +54,14 @@ export function copiedPatches({ width, height, data }, mask) {
       level = null;
       continue;
     }
-    const coarse = Math.max(hole.width, hole.height) <= SEARCHED;
-    const searched = coarse || places.length * known.length <= PAIRS;
-    const turns = coarse ? TURNS : Math.min(FINE_TURNS, Math.floor(WORK / places.length));
-    at = handedOn(before, at, level);
+    const first = before === null, coarse = Math.max(hole.width, hole.height) <= SEARCHED;
+    const searched = coarse || places.length * known.length <= (first ? FIRST_PAIRS : PAIRS);
+    const later = Math.max(Math.min(FINE_TURNS, Math.floor(WORK / places.length)), Number(first));
+    const turns = coarse ? TURNS : later;
+    at = before === null ? nextKnown(level) : handedOn(before, at, level);
+    let fill = first ? picture : voted(level, at, null);
     distances = null;
     if (turns) level.weigh();
-    let fill = before === null ? picture : voted(level, at, null);
     for (let turn = 1; turn <= turns; turn++) {
       if (turn > 1) fill = voted(level, at, distances);
       const wide = level.wide(fill, 3);
@@ -66,8 +71,12 @@ export function copiedPatches({ width, height, data }, mask) {
     }
   }
   if (level === null) return null;
-  const copied = voted(level, at, distances);
-  return { width, height, data: data.map((value, i) => (mask.data[Math.floor(i / 3)] ? copied[i] / 255 : value)) };
+  const copied = voted(level, at, distances), { width, height, data } = smooth, found = new Float32Array(data);
+  for (let i = 0; i < mask.data.length; i++) {
+    const from = 3 * (i + Math.floor(i / width) * (all.mask.width - width));
+    if (mask.data[i]) for (let c = 0; c < 3; c++) found[3 * i + c] = copied[from + c] / 255;
+  }
+  return { width, height, data: found };
 }
 
 /** The picture at scales of a half each, the coarsest first; a pixel over any of the hole is hole.
@@ -91,30 +100,22 @@ function pyramidOf(picture, hole) {
 }
 
 /**
- * Offsets of the scale before, doubled. One that leads nowhere takes a neighbour's, or the next known patch.
- * @param {Level | null} coarse @param {Int32Array} from known patches there @param {Level} fine
+ * Offsets of the scale before, doubled: what is known whole there is known whole here.
+ * @param {Level} coarse @param {Int32Array} from known patches there @param {Level} fine
  */
-function handedOn(coarse, from, fine) {
-  const { places, beside, known, kinds } = fine;
-  const found = places.map((place) => {
-    if (coarse === null) return -1;
-    const { stride, index, hole } = coarse, y = Math.floor(place / fine.stride), x = place % fine.stride;
-    const own = Math.min(y >> 1, hole.height - 1) * stride + Math.min(x >> 1, hole.width - 1), to = from[index[own]];
-    const down = Math.floor(to / stride) - Math.floor(own / stride);
-    return fine.usable(y + 2 * down, x + 2 * ((to % stride) - (own % stride)));
+function handedOn({ stride, index }, from, fine) {
+  return fine.places.map((place) => {
+    const y = Math.floor(place / fine.stride) >> 1, x = (place % fine.stride) >> 1, to = from[index[y * stride + x]];
+    return place + 2 * fine.stride * (Math.floor(to / stride) - y) + 2 * ((to % stride) - x);
   });
-  for (let turn = 0; turn < 32 && found.includes(-1); turn++) {
-    const before = found.slice();
-    for (let row = 0; row < found.length; row++) {
-      const other = before[row] < 0 ? beside[4 * row + (turn % 4)] : -1;
-      const to = other < 0 || before[other] < 0 ? -1 : before[other] + places[row] - places[other];
-      if (kinds[to] === 2) found[row] = to;
-    }
-  }
+}
+
+/** The known patch that comes next to each in reading order, from the first again after the last. @param {Level} level */
+function nextKnown({ places, known }) {
   let next = 0;
-  return found.map((to, row) => {
-    while (next < known.length && known[next] < places[row]) next++;
-    return to < 0 ? known[next % known.length] : to;
+  return places.map((place) => {
+    while (next < known.length && known[next] < place) next++;
+    return known[next % known.length];
   });
 }
 

@@ -124,7 +124,7 @@ function chosen(mask, inside, outside) {
 }
 
 /** Image and mask mirrored out to a shape. @param {FloatImage} image @param {Mask} mask @param {Shape} shape */
-function padded(image, mask, [height, width]) {
+export function padded(image, mask, [height, width]) {
   const filled = emptyImage(width, height), wide = emptyMask(width, height);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {

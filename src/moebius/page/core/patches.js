@@ -15,10 +15,7 @@ const GUESSED = 0.02;
 /** Steps into the hole from which on it has no less. */
 const DEEPEST = 16;
 
-/**
- * A picture at one scale, and its hole. A place is y * stride + x, of a patch's middle in the picture and of its top left
- * corner in pictures with a mirrored border.
- */
+/** A place is y * stride + x: a patch's middle in the picture, its corner in one with a mirrored border, a "wide" one. */
 export class Level {
   /** @param {Uint8Array} picture RGB; what is under the hole is a first guess @param {Mask} hole */
   constructor(picture, hole) {
@@ -28,8 +25,8 @@ export class Level {
     this.stride = stride;
     /** Patches: 1 where they touch the hole, 2 where they are known whole. */
     this.kinds = new Uint8Array(stride * height);
-    for (let y = RADIUS; y < height - RADIUS; y++) {
-      this.kinds.fill(2, y * stride + RADIUS, Math.max(y * stride + RADIUS, y * stride + width - RADIUS));
+    for (let y = RADIUS; y < height - RADIUS && width > SIDE - 1; y++) {
+      this.kinds.fill(2, y * stride + RADIUS, y * stride + width - RADIUS);
     }
     for (let i = 0; i < hole.data.length; i++) {
       if (!hole.data[i]) continue;
@@ -133,7 +130,7 @@ export class Level {
     const { places, known } = this;
     for (let row = 0; row < places.length; row++) {
       let least = this.squares(fill, row, at[row], Infinity) + 1;
-      for (let k = 0; k < known.length; k++) {
+      for (let k = 0; k < known.length && least > 0; k++) {
         const far = this.squares(fill, row, known[k], least);
         if (far < least) {
           least = far;
