@@ -153,3 +153,23 @@ def test_without_texture_the_networks_fill_remains() -> None:
     known = push_pull(PHOTO, mask)
     fill = np.where(mask[..., None], np.float32(0.3), known)
     assert np.array_equal(textured(fill, known, mask), fill)
+
+
+def test_tones_meet_at_the_edge() -> None:
+    """A slope has no second place of the same tone: what is copied is off, and is brought to the photo's at the edge."""
+    grain = np.random.default_rng(0).normal(0, 0.02, (128, 128, 3))
+    slope = (np.indices((128, 128)).sum(0)[..., None] / 400 + 0.2 + grain).astype(np.float32)
+    mask = disc(128, 128, (64, 64), 26)
+    known = push_pull(slope, mask)
+    inside, outside = mask & ~disc(128, 128, (64, 64), 24), disc(128, 128, (64, 64), 28) & ~mask
+    halves = [np.indices(mask.shape)[axis] > 64 for axis in (0, 1)]
+
+    def step(picture: np.ndarray) -> float:
+        """Mean difference of tone across the edge, over its four quarters."""
+        quarters = [(halves[0] == a) & (halves[1] == b) for a in (0, 1) for b in (0, 1)]
+        return float(
+            np.mean([abs(picture[inside & q].mean() - picture[outside & q].mean()) for q in quarters])
+        )
+
+    assert step(textured(known, known, mask)) < 0.6 * step(exemplar_fill(known, mask))
+    assert step(textured(known, known, mask)) < step(slope) + 0.006

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from moebius.imaging.patches import Exact, Level, Mask, Patches, Places, Values, depth
+from moebius.imaging.patches import RADIUS, Exact, Level, Mask, Patches, Places, Values, depth, widened
 from moebius.imaging.prefill import push_pull
 
 DEEPEST = 4
@@ -40,6 +40,8 @@ ALIKE = 600
 """What one neighbour with the same offset is worth, in squares of colour summed over a patch."""
 VOTES = 1
 """Radius of the part of a patch that votes."""
+RING = RADIUS + VOTES
+"""How far around the hole patches that touch it have a vote, px."""
 
 
 def exemplar_fill(picture: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
@@ -58,11 +60,18 @@ def exemplar_fill(picture: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
     """
     smooth = push_pull(picture, mask)
     copied = copied_patches(smooth, mask)
-    return smooth if copied is None else copied
+    return smooth if copied is None else np.where(mask[..., None], copied, smooth)
 
 
 def copied_patches(smooth: NDArray[np.float32], mask: Mask) -> NDArray[np.float32] | None:
-    """`exemplar_fill` of a picture that is filled smoothly already; None where there is too little to copy from."""
+    """What the patches say of the hole and of the `RING` around it, where they can be held against what is known.
+
+    Args:
+        smooth: (H, W, 3) in [0, 1], filled smoothly already.
+
+    Returns:
+        (H, W, 3): `smooth` elsewhere; None where there is too little to copy from.
+    """
     if not mask.any() or mask.all():
         return None
     pad = [(0, -side % _unit(mask)) for side in mask.shape]
@@ -104,8 +113,9 @@ def copied_patches(smooth: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
     if level is None:
         return None
     height, width = mask.shape
-    found = _vote(level, y, x, distances)[:height, :width] / np.float32(255)
-    return np.where(mask[..., None], found, smooth)
+    reached = widened(level.hole, RING)
+    found = _vote(level, y, x, distances, reached)[:height, :width] / np.float32(255)
+    return np.where(reached[:height, :width, None], found, smooth)
 
 
 def _unit(mask: Mask) -> int:
@@ -198,13 +208,15 @@ def _scrambled(rows: Places, turn: int) -> Places:
     return (x ^ x >> np.uint32(15)).astype(np.int64)
 
 
-def _vote(level: Level, y: Places, x: Places, distances: Exact | None) -> Values:
+def _vote(level: Level, y: Places, x: Places, distances: Exact | None, reached: Mask | None = None) -> Values:
     """The fill: each pixel the mean of what the patches over it say, near ones and their middles most.
 
     Args:
         y, x: (N,), the known patch of each.
         distances: (N,); None where all count alike.
+        reached: (H, W), the pixels that are asked for, at most `RING` from the hole; the hole by default.
     """
+    reached = level.hole if reached is None else reached
     weight = np.ones(len(level))
     if distances is not None:
         middle = np.sort(distances)[len(distances) // 2] + 1
@@ -223,7 +235,7 @@ def _vote(level: Level, y: Places, x: Places, distances: Exact | None) -> Values
             total[to + step, :3] += share[:, None] * source[come + step]
             total[to + step, 3] += share
     total = total.reshape(-1, width, 4)[radius : radius + level.height, radius : radius + level.width]
-    said = total[level.hole]
+    said = total[reached]
     found = level.picture.copy()
-    found[level.hole] = np.floor((said[:, :3] + np.floor(said[:, 3:] / 2)) / said[:, 3:])
+    found[reached] = np.floor((said[:, :3] + np.floor(said[:, 3:] / 2)) / said[:, 3:])
     return found

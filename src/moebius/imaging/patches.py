@@ -136,6 +136,12 @@ def depth(hole: Mask, most: int) -> Places:
     return found
 
 
+def widened(mask: Mask, by: int) -> Mask:
+    """True within `by` pixels of what is True, in squares."""
+    wide = np.pad(mask, by)
+    return np.asarray(sliding_window_view(wide, (2 * by + 1, 2 * by + 1)).any(axis=(2, 3)))
+
+
 def _windows(values: NDArray[Any]) -> NDArray[Any]:
     """(H, W, C) -> (H, W, C, 5, 5), what is around each pixel, mirrored at the border; a view."""
     wide = np.pad(values, ((RADIUS, RADIUS), (RADIUS, RADIUS), (0, 0)), mode="reflect")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from moebius.imaging.exemplar import copied_patches
+from moebius.imaging.exemplar import RING, copied_patches
+from moebius.imaging.patches import widened
+from moebius.imaging.prefill import push_pull
 from moebius.imaging.resample import resize
 
 CELL = 8
@@ -30,6 +32,11 @@ def textured(
     own = copied_patches(known, mask)
     if own is None:
         return np.where(mask[..., None], fill, known)
+    # What patches are off in tone where they can be held against what is known is carried smoothly into the hole.
+    ring = widened(mask, RING) & ~mask
+    if ring.any():
+        own = own + push_pull(np.where(ring[..., None], known - own, np.float32(0)), ~ring)
+    own = np.where(mask[..., None], np.clip(own, 0, 1), known)
     height, width = mask.shape
     cells = max(1, round(height / CELL)), max(1, round(width / CELL))
     # `resize` is for pictures: differences are moved into [0, 1] and back.

@@ -4,7 +4,7 @@
  */
 import { clamp } from "./arrays.js";
 import { padded } from "./frame.js";
-import { depth, Level, RADIUS } from "./patches.js";
+import { depth, Level, RADIUS, widened } from "./patches.js";
 
 /** @typedef {import("./arrays.js").FloatImage} FloatImage @typedef {import("./arrays.js").Mask} Mask */
 
@@ -30,9 +30,12 @@ const AROUND = [32, 8, 2];
 const ALIKE = 600;
 /** Radius of the part of a patch that votes. */
 const VOTES = 1;
+/** How far around the hole patches that touch it have a vote, px. */
+export const RING = RADIUS + VOTES;
 
 /**
- * The image with its hole filled from patches of its known part, in steps of 1/255; null where too little is known.
+ * What patches of the known part say of the hole and of the `RING` around it, in steps of 1/255; null where too little is
+ * known.
  * @param {FloatImage} smooth in [0, 1], filled smoothly already @param {Mask} mask @returns {FloatImage | null}
  */
 export function copiedPatches(smooth, mask) {
@@ -71,10 +74,11 @@ export function copiedPatches(smooth, mask) {
     }
   }
   if (level === null) return null;
-  const copied = voted(level, at, distances), { width, height, data } = smooth, found = new Float32Array(data);
+  const reached = widened(all.mask, RING), copied = voted(level, at, distances, reached);
+  const { width, height, data } = smooth, found = new Float32Array(data);
   for (let i = 0; i < mask.data.length; i++) {
-    const from = 3 * (i + Math.floor(i / width) * (all.mask.width - width));
-    if (mask.data[i]) for (let c = 0; c < 3; c++) found[3 * i + c] = copied[from + c] / 255;
+    const from = i + Math.floor(i / width) * (all.mask.width - width);
+    if (reached[from]) for (let c = 0; c < 3; c++) found[3 * i + c] = copied[3 * from + c] / 255;
   }
   return { width, height, data: found };
 }
@@ -176,8 +180,9 @@ function scrambled(row, turn) {
 /**
  * The picture with the fill: each pixel the mean of what the patches over it say, near ones and their middles most.
  * @param {Level} level @param {Int32Array} at @param {Int32Array | null} distances null where all count alike
+ * @param {Uint8Array} reached 1 where it is asked for, at most `RING` from the hole
  */
-function voted({ picture, hole, places, source, stride }, at, distances) {
+function voted({ picture, hole, places, source, stride }, at, distances, reached = hole.data) {
   const total = new Float64Array((4 * source.length) / 3), found = picture.slice();
   const middle = distances === null ? 0 : distances.slice().sort()[distances.length >> 1] + 1;
   for (let row = 0; row < places.length; row++) {
@@ -193,7 +198,7 @@ function voted({ picture, hole, places, source, stride }, at, distances) {
     }
   }
   for (let i = 0; i < hole.data.length; i++) {
-    if (!hole.data[i]) continue;
+    if (!reached[i]) continue;
     const x = i % hole.width, from = 4 * (((i - x) / hole.width + RADIUS) * stride + x + RADIUS), count = total[from + 3];
     for (let c = 0; c < 3; c++) found[3 * i + c] = (total[from + c] + Math.floor(count / 2)) / count;
   }

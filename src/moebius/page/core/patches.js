@@ -141,6 +141,19 @@ export class Level {
   }
 }
 
+/** 1 within `by` pixels of the hole, in squares. @param {Mask} mask @param {number} by */
+export function widened({ width, height, data }, by) {
+  const found = new Uint8Array(data.length);
+  for (let i = 0; i < data.length; i++) {
+    if (!data[i]) continue;
+    const x = i % width, y = (i - x) / width;
+    for (let row = Math.max(0, y - by); row <= Math.min(height - 1, y + by); row++) {
+      found.fill(1, row * width + Math.max(0, x - by), row * width + Math.min(width, x + by + 1));
+    }
+  }
+  return found;
+}
+
 /** Steps from each pixel of the hole to what is known, at most `most`; 0 outside. @param {Mask} hole @param {number} most */
 export function depth({ width, height, data }, most) {
   const found = data.map((value) => value * most);

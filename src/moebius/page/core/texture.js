@@ -1,6 +1,8 @@
 /** A fill with the network's colours and the photo's own texture. */
 import { clamp, emptyImage, roundHalfEven } from "./arrays.js";
-import { copiedPatches } from "./exemplar.js";
+import { copiedPatches, RING } from "./exemplar.js";
+import { widened } from "./patches.js";
+import { pushPull } from "./prefill.js";
 import { resize } from "./resample.js";
 
 /** Side of the squares whose mean colours are compared, px; slower changes of colour are the network's. */
@@ -18,6 +20,16 @@ export function textured(fill, known, mask) {
   const own = copiedPatches(known, mask);
   if (own === null) return fill;
   const { width, height } = mask, difference = emptyImage(width, height);
+  // What patches are off in tone where they can be held against what is known is carried smoothly into the hole.
+  const around = widened(mask, RING), off = emptyImage(width, height);
+  const unsure = { width, height, data: around.map((near, i) => (near && !mask.data[i] ? 0 : 1)) };
+  off.data.forEach((_, i) => {
+    if (!unsure.data[Math.floor(i / 3)]) off.data[i] = known.data[i] - own.data[i];
+  });
+  const carried = unsure.data.includes(0) ? pushPull(off, unsure) : off;
+  own.data.forEach((value, i) => {
+    own.data[i] = mask.data[Math.floor(i / 3)] ? clamp(Math.fround(value + carried.data[i]), 0, 1) : known.data[i];
+  });
   /** @param {number} side */
   const cells = (side) => Math.max(1, roundHalfEven(side / CELL));
   // `resize` is for pictures: differences are moved into [0, 1] and back.
