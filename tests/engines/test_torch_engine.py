@@ -136,7 +136,7 @@ def test_weights_that_do_not_fit(folder: Path, tmp_path: Path) -> None:
 def test_a_published_autoencoder_encodes_in_float32_beside_bfloat16() -> None:
     diffusers = pytest.importorskip("diffusers")
     from moebius.engines.networks import Autoencoder
-    from moebius.engines.torch import _ready
+    from moebius.engines.torch import ready
 
     def small() -> nn.Module:
         torch.manual_seed(0)
@@ -146,7 +146,7 @@ def test_a_published_autoencoder_encodes_in_float32_beside_bfloat16() -> None:
         return net.eval()
 
     plain = Autoencoder(small(), LIKE_PUBLISHED)
-    mixed = _ready(Autoencoder(small(), LIKE_PUBLISHED), CPU, torch.bfloat16)
+    mixed = ready(Autoencoder(small(), LIKE_PUBLISHED), CPU, torch.bfloat16)
     image, latents = torch.rand(1, 3, 16, 16) * 2 - 1, torch.randn(1, 4, 16, 16)
     with torch.inference_mode():
         assert relative(mixed.encode_moments(image)[0], plain.encode_moments(image)[0]) < 1e-5

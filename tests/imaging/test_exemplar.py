@@ -156,7 +156,7 @@ def test_without_texture_the_networks_fill_remains() -> None:
 
 
 def test_tones_meet_at_the_edge() -> None:
-    """A slope has no second place of the same tone: what is copied is off, and is brought to the photo's at the edge."""
+    """A slope has no second place of the same tone: what is copied is off, and meets the photo's at the edge."""
     grain = np.random.default_rng(0).normal(0, 0.02, (128, 128, 3))
     slope = (np.indices((128, 128)).sum(0)[..., None] / 400 + 0.2 + grain).astype(np.float32)
     mask = disc(128, 128, (64, 64), 26)
