@@ -91,8 +91,8 @@ def copied_patches(smooth: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
             level = None
             continue
         fill, distances = guess, None
-        turns, pairs = _turns(level), len(level) * int(level.known.sum())
-        coarse = max(level.height, level.width) <= SEARCHED
+        pairs, coarse = len(level) * int(level.known.sum()), max(level.height, level.width) <= SEARCHED
+        turns = TURNS if coarse else min(FINE_TURNS, WORK // len(level))
         searched = coarse or pairs <= (FIRST_PAIRS if before is None else PAIRS)
         if before is None:
             turns = max(turns, 1)
@@ -102,6 +102,8 @@ def copied_patches(smooth: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
             if turns:
                 fill = _vote(level, y, x, None)
         for turn in range(turns):
+            if turn:
+                fill = _vote(level, y, x, distances)
             patches = level.patches(fill)
             if searched:
                 y, x = level.nearest(patches)
@@ -109,7 +111,6 @@ def copied_patches(smooth: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
                 distances = level.distances(patches, np.arange(len(level)), y, x)
             else:
                 y, x, distances = _agree(level, patches, y, x, () if searched else AROUND)
-            fill = _vote(level, y, x, distances)
     if level is None:
         return None
     height, width = mask.shape
@@ -137,12 +138,6 @@ def _pyramid(picture: Values, hole: Mask) -> list[tuple[Values, Mask]]:
         hole = np.asarray(hole.reshape(height, 2, width, 2).any(axis=(1, 3)))
         found.append((picture, hole))
     return found[::-1]
-
-
-def _turns(level: Level) -> int:
-    if max(level.height, level.width) <= SEARCHED:
-        return TURNS
-    return min(FINE_TURNS, WORK // len(level))
 
 
 def _hand_on(coarse: Level, y: Places, x: Places, fine: Level) -> tuple[Places, Places]:

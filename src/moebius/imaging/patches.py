@@ -45,9 +45,9 @@ class Level:
     def __init__(self, picture: Values, hole: Mask):
         self.picture, self.hole = picture, hole
         self.height, self.width = hole.shape
-        self.known = ~_any_in_window(hole, outside=True)
+        self.known = ~widened(hole, RADIUS, outside=True)
         """(H, W): patches around these pixels are known whole."""
-        self.y, self.x = np.nonzero(_any_in_window(hole, outside=False))
+        self.y, self.x = np.nonzero(widened(hole, RADIUS))
         """(N,): the patches that touch the hole, row by row."""
         index = np.full((self.height + 2, self.width + 2), -1)
         index[self.y + 1, self.x + 1] = np.arange(len(self.y))
@@ -136,9 +136,9 @@ def depth(hole: Mask, most: int) -> Places:
     return found
 
 
-def widened(mask: Mask, by: int) -> Mask:
-    """True within `by` pixels of what is True, in squares."""
-    wide = np.pad(mask, by)
+def widened(mask: Mask, by: int, *, outside: bool = False) -> Mask:
+    """True within `by` pixels of what is True, in squares; `outside` is what counts beyond the border."""
+    wide = np.pad(mask, by, constant_values=outside)
     return np.asarray(sliding_window_view(wide, (2 * by + 1, 2 * by + 1)).any(axis=(2, 3)))
 
 
@@ -146,12 +146,6 @@ def _windows(values: NDArray[Any]) -> NDArray[Any]:
     """(H, W, C) -> (H, W, C, 5, 5), what is around each pixel, mirrored at the border; a view."""
     wide = np.pad(values, ((RADIUS, RADIUS), (RADIUS, RADIUS), (0, 0)), mode="reflect")
     return sliding_window_view(wide, (SIDE, SIDE), axis=(0, 1))
-
-
-def _any_in_window(mask: Mask, *, outside: bool) -> Mask:
-    """Whether anything around each pixel is True; `outside` is what counts beyond the border."""
-    wide = np.pad(mask, RADIUS, constant_values=outside)
-    return np.asarray(sliding_window_view(wide, (SIDE, SIDE)).any(axis=(2, 3)))
 
 
 def _blocks(rows: int, columns: int) -> list[slice]:
