@@ -18,6 +18,7 @@ ROOMS = (
     "weights",
     "engines",
     "pipeline",
+    "testing",
     "batch",
     "training",
     "evaluation",
@@ -40,7 +41,7 @@ HEAVY_INSIDE = {
     "fsspec", "pyarrow", "ray", "fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart", "openvino",
 }  # fmt: skip
 """Not in the base installation: rooms that it needs may import these inside functions only."""
-BASE_ROOMS = (*NEVER_TORCH, "weights", "engines", "pipeline", "batch")
+BASE_ROOMS = (*NEVER_TORCH, "weights", "engines", "pipeline", "testing", "batch")
 NEEDS_TORCH = {PACKAGE / "engines" / name for name in ("torch.py", "networks.py")} | {
     *(PACKAGE / "engines").glob("fuse*.py")
 }

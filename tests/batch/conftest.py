@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "pipeline"))  # fake_engine.py
-
 from quick_model import Folders, make_folders, quick_model
 
 from moebius import Moebius

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from child_processes import child
-from fake_engine import FakeEngine, Floats
 from made_photos import disc, picture
 from PIL import Image
 
@@ -25,6 +24,8 @@ from moebius.batch.item import Item, Record
 from moebius.batch.ledger import Ledger
 from moebius.batch.local import LocalRun
 from moebius.batch.plan import Plan, make_plan
+from moebius.engines.base import FloatArray as Floats
+from moebius.testing import FakeEngine
 from moebius.weights import find
 
 TESTS = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fused_networks import inputs, random_network, relative
-from random_models import DENOISER, LIKE_PUBLISHED, save_tiny
+from random_models import DENOISER
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -21,6 +21,7 @@ from moebius.engines.networks import load_autoencoder
 from moebius.engines.torch import TorchEngine
 from moebius.errors import CorruptWeightsError
 from moebius.networks import MoebiusConfig, MoebiusUNet
+from moebius.testing import LIKE_PUBLISHED, save_tiny_model
 from moebius.weights import ModelFolder
 from moebius.weights.adapter import from_official
 
@@ -33,7 +34,7 @@ GOLDEN = MoebiusConfig(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(LIKE_PUBLISHED, tmp_path_factory.mktemp("models") / "tiny")
+    return save_tiny_model(LIKE_PUBLISHED, tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-9), (torch.float32, 2e-5)])
@@ -122,7 +123,7 @@ def test_read_part_by_part_it_is_the_same(folder: Path) -> None:
 
 
 def test_weights_that_do_not_fit(folder: Path, tmp_path: Path) -> None:
-    broken = save_tiny(LIKE_PUBLISHED, tmp_path / "broken")
+    broken = save_tiny_model(LIKE_PUBLISHED, tmp_path / "broken")
     tensors = load_file(broken / "weights.safetensors")
     del tensors["denoiser.conv_in.conv_dw.weight"]
     save_file(tensors, broken / "weights.safetensors")

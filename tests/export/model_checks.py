@@ -18,7 +18,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from made_photos import picture
-from random_models import DENOISER, LIKE_PUBLISHED, save_tiny
+from random_models import DENOISER
 from safetensors.torch import load_file
 
 from moebius import Moebius
@@ -33,6 +33,7 @@ from moebius.export.trace import too_many_dimensions
 from moebius.networks import MoebiusConfig
 from moebius.pipeline.region import LatentFill
 from moebius.sampling import normal
+from moebius.testing import LIKE_PUBLISHED, save_tiny_model
 from moebius.weights import ModelSpec, open_folder, save_folder
 from moebius.weights.adapter import from_official
 from moebius.weights.download import add_vae
@@ -62,7 +63,7 @@ VAE = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(SPEC, tmp_path_factory.mktemp("trained") / "model")
+    return save_tiny_model(SPEC, tmp_path_factory.mktemp("trained") / "model")
 
 
 @pytest.fixture(scope="module")

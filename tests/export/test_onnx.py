@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from made_photos import picture
-from random_models import AUTOENCODER, DENOISER, LIKE_NANO, save_tiny
+from random_models import AUTOENCODER, DENOISER
 from safetensors.torch import load_file, save_file
 
 from moebius import Moebius
@@ -20,6 +20,7 @@ from moebius.errors import WeightsError
 from moebius.export.bundle import bundle
 from moebius.export.onnx import export_graphs, safetensors_layout
 from moebius.networks import MoebiusUNet, NanoAutoencoder
+from moebius.testing import LIKE_NANO, save_tiny_model
 from moebius.weights import open_folder, seal
 
 pytestmark = [
@@ -39,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MoebiusUNet, 
     out = folder / "shipped"
     out.mkdir()
     (out / "README.md").write_text("a card")
-    trained = save_tiny(SPEC, folder / "trained")
+    trained = save_tiny_model(SPEC, folder / "trained")
     bundle(trained, out, name="small", title="for a test", size=64, cascade=(32,), steps=2)
     state = {
         k: v.float() if v.is_floating_point() else v
@@ -133,7 +134,7 @@ def test_a_trained_folder_becomes_one_to_ship(model: tuple[Path, MoebiusUNet, Na
 
 
 def test_weights_that_do_not_fit_are_not_shipped(tmp_path: Path) -> None:
-    folder = save_tiny(LIKE_NANO, tmp_path / "large")
+    folder = save_tiny_model(LIKE_NANO, tmp_path / "large")
     state = load_file(folder / "weights.safetensors")
     state["denoiser.norm_out.weight"] = state["denoiser.norm_out.weight"] * 0 + 1e6
     save_file(state, folder / "weights.safetensors")

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper
-from random_models import DENOISER, LIKE_NANO, LIKE_PUBLISHED
+from random_models import DENOISER
 from torch import nn
 
 from moebius.errors import SettingsError
@@ -20,6 +20,7 @@ from moebius.export.rounding import choose_int8, round_int8
 from moebius.export.trace import SlicedUnshuffle, too_many_dimensions
 from moebius.networks import MoebiusUNet
 from moebius.sampling import make_plan, sample, scaled_linear, trailing_timesteps
+from moebius.testing import LIKE_NANO, LIKE_PUBLISHED
 from moebius.weights import ModelSpec, open_model
 
 SMALL_DENOISER = replace(DENOISER, layers=1, channels=(16, 32))

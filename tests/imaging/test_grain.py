@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +57,11 @@ def pasted(fill: np.ndarray, photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(mask[..., None], fill, photo)
 
 
+needs_opencv = pytest.mark.skipif(find_spec("cv2") is None, reason="what measures the edge needs OpenCV")
 KINDS = ["white", "faint", "correlated", "grey", "by brightness", "coarse"]
 
 
+@needs_opencv
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_edge_is_as_fine_inside_as_outside(kind: str) -> None:
     photo, mask = noisy(kind), disc()
@@ -198,6 +201,7 @@ def photo_of_the_set() -> tuple[np.ndarray, np.ndarray]:
     return photo.crop_rgb(Box(0, 0, *photo.size)), disc(photo.height, photo.height / 5)
 
 
+@needs_opencv
 def test_a_photo_of_the_set_is_not_made_rougher_than_it_is() -> None:
     photo, mask = photo_of_the_set()
     fill = push_pull(photo, mask)

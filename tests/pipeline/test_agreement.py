@@ -30,7 +30,7 @@ def engine(name: str, folder: Path = NANO.path) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def torch_engine() -> Engine:
+def torch_engine(torch_where_asked: None) -> Engine:
     return engine("torch")
 
 
@@ -40,7 +40,7 @@ def onnx_engine() -> Engine:
 
 
 @pytest.fixture(scope="module")
-def perturbed(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+def perturbed(tmp_path_factory: pytest.TempPathFactory, torch_where_asked: None) -> Engine:
     """nano on PyTorch with the weights of one layer of the denoiser, the first, 2 % too large."""
     from safetensors.torch import load_file
 

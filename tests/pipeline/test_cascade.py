@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, Floats
 from made_photos import disc, picture
-from random_models import LIKE_NANO, LIKE_PUBLISHED
 
 from moebius import Moebius
+from moebius.engines.base import FloatArray as Floats
 from moebius.errors import CorruptWeightsError
+from moebius.testing import LIKE_NANO, LIKE_PUBLISHED, FakeEngine
 from moebius.weights import spec_from_json, spec_to_json
 
 SPEC = replace(LIKE_NANO, cascade=(16, 32))

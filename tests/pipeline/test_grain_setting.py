@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
 from made_photos import disc
-from random_models import LIKE_NANO
 
 from moebius import Moebius
 from moebius.errors import SettingsError
 from moebius.imaging import grow_mask
+from moebius.testing import LIKE_NANO, FakeEngine
 
 HEIGHT, WIDTH = 240, 320
 MASK = disc(WIDTH, HEIGHT, (160, 120), 30)

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from child_processes import PATIENCE
-from fake_engine import FakeEngine, Floats
 from made_photos import disc, picture
-from random_models import LIKE_NANO
 
 from moebius import Moebius
 from moebius.engines import Lane
+from moebius.engines.base import FloatArray as Floats
 from moebius.errors import MoebiusError
+from moebius.testing import LIKE_NANO, FakeEngine
 
 
 class Gated(FakeEngine):

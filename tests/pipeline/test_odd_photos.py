@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
 from made_photos import disc, noise, photo, picture
 from PIL import Image
-from random_models import LIKE_NANO, LIKE_PUBLISHED
 
 from moebius import InputError, MaskError, Moebius, MoebiusError, PhotoError
 from moebius.imaging import grow_objects
+from moebius.testing import LIKE_NANO, LIKE_PUBLISHED, FakeEngine
 
 
 def fake(spec: Any = LIKE_NANO) -> tuple[Moebius, FakeEngine]:

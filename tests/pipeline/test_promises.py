@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_photos import Mask, disc, noise, photo, picture, within
-from random_models import LIKE_NANO, LIKE_PUBLISHED
 
 from moebius import Moebius, Result
 from moebius.errors import MaskError
 from moebius.imaging import Hole, Photo, describe_changes, grow_objects, read_photo
+from moebius.testing import LIKE_NANO, LIKE_PUBLISHED, FakeEngine
 
 LEAK_FREE = ("noise", "masked", "prefill")
 KINDS = [("L", np.uint8), ("RGB", np.uint8), ("RGBA", np.uint8), ("CMYK", np.uint8)]

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fake_engine import FakeEngine
 from made_photos import disc, photo, picture
-from random_models import LIKE_NANO, LIKE_PUBLISHED
 
 from moebius import Moebius, Result, Settings, SettingsError
 from moebius.engines.fuse import FusedUNet
+from moebius.testing import LIKE_NANO, LIKE_PUBLISHED, FakeEngine
 
 PHOTO = picture(100, 80)
 MASK = disc(100, 80, (40, 30), 12)

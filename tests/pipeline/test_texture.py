@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, Floats
 from made_photos import disc, noise, picture
-from random_models import LIKE_NANO
 
 from moebius import Moebius
+from moebius.engines.base import FloatArray as Floats
 from moebius.errors import CorruptWeightsError
 from moebius.imaging import push_pull, textured
+from moebius.testing import LIKE_NANO, FakeEngine
 from moebius.weights import spec_from_json, spec_to_json
 
 SPEC = replace(LIKE_NANO, cascade=(32,), detail="photo")

@@ -7,17 +7,17 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, Floats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_photos import disc, noise, picture
-from random_models import LIKE_NANO, LIKE_PUBLISHED
 
 from moebius import Moebius
+from moebius.engines.base import FloatArray as Floats
 from moebius.imaging import Box, Photo, bounding_box, grow_mask
 from moebius.pipeline.canvas import Canvas, Picture, tile_step, tile_window
 from moebius.pipeline.frame import prepare, reduce_known
 from moebius.pipeline.tiles import keep_tone, refinements
+from moebius.testing import LIKE_NANO, LIKE_PUBLISHED, FakeEngine
 
 SPEC = replace(LIKE_NANO, cascade=(32,))
 PHOTO = picture(420, 360)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from random_models import AUTOENCODER, LIKE_NANO, save_tiny
+from random_models import AUTOENCODER
 
 from moebius.errors import CorruptWeightsError, UnknownModelError
 from moebius.networks import NanoAutoencoder
+from moebius.testing import LIKE_NANO, save_tiny_model
 from moebius.training.autoencoder import save_autoencoder
 from moebius.training.lender import open_lender
 
@@ -31,7 +32,7 @@ def test_a_file_of_the_autoencoders_training(tmp_path: Path) -> None:
 
 
 def test_a_model_lends_the_same_numbers(tmp_path: Path) -> None:
-    folder = save_tiny(LIKE_NANO, tmp_path / "model")
+    folder = save_tiny_model(LIKE_NANO, tmp_path / "model")
     lender = open_lender(str(folder))
     assert lender.spec.name == LIKE_NANO.name and lender.file == folder / "weights.safetensors"
     assert lender.tensors() and all(name.startswith("autoencoder.") for name in lender.tensors())

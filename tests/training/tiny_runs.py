@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from made_photos import picture
 from PIL import Image
-from random_models import AUTOENCODER, LIKE_PUBLISHED
+from random_models import AUTOENCODER
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from moebius.networks import MoebiusConfig, NanoAutoencoder, PixelHackerConfig, build_denoiser
+from moebius.testing import LIKE_PUBLISHED
 from moebius.training.loop import Outcome, RunOptions, train
 from moebius.training.recipe import Recipe, load_recipe
 from moebius.weights import save_folder

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from random_models import LIKE_NANO
 
 from moebius.engines import open_engine
 from moebius.errors import CorruptWeightsError, DeviceError
+from moebius.testing import LIKE_NANO
 from moebius.weights import ModelFolder, open_folder, seal, spec_from_json, spec_to_json
 from moebius.weights.cache import missing_files
 from moebius.weights.spec import Exported

@@ -20,11 +20,12 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from safetensors import SafetensorError, safe_open
 
@@ -182,12 +183,24 @@ def write_tensors(
         save_file(own, partial, dict(metadata or {"format": "pt"}))
         partial.chmod(mode)
         with partial.open("r+b") as file:
+            _sort_metadata(file)
             os.fsync(file.fileno())
         partial.replace(path)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} cannot be written: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sort_metadata(file: BinaryIO) -> None:
+    """Bring a safetensors file's metadata into one order; the library writes another each time, and so another hash."""
+    (size,) = struct.unpack("<Q", file.read(8))
+    header = json.loads(file.read(size))
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    assert len(ordered) <= size, "the same entries need no more room"
+    file.seek(8)
+    file.write(ordered.ljust(size))
 
 
 def seal(folder: Path, spec: ModelSpec) -> ModelFolder:
