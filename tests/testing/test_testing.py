@@ -71,5 +71,7 @@ def test_tiny_models_are_real_folders(
     assert model(photo, mask).steps == 3
     network = networks.MoebiusUNet(networks.MoebiusConfig(**spec.denoiser))
     assert sum(p.numel() for p in network.parameters()) == spec.parameters
+    state = networks.denoiser.torch.get_rng_state()
     again = save_tiny_model(spec, tmp_path / "again")
     assert (folder / "weights.safetensors").read_bytes() == (again / "weights.safetensors").read_bytes()
+    assert state.equal(networks.denoiser.torch.get_rng_state())
