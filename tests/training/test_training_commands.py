@@ -16,7 +16,10 @@ from tiny_runs import Tiny, lines, moebius, options
 
 from moebius import Moebius
 from moebius.networks import NanoAutoencoder
-from moebius.training.recipe import load_recipe, recipe_names
+from moebius.testing import LIKE_PUBLISHED
+from moebius.training.models import open_models
+from moebius.training.recipe import as_used, load_recipe, recipe_names
+from moebius.weights import open_model
 
 
 @pytest.mark.parametrize(
@@ -152,6 +155,19 @@ def test_finetune_takes_what_the_model_is(program: Program, tiny: Tiny, tmp_path
         "target",
     ):
         assert model[field] == start[field]
+
+
+def test_finetune_trains_a_model_as_it_is_used() -> None:
+    """nano fills in one step at 256 px, with the photo's texture; so does what it becomes."""
+    changes = as_used(open_model("nano").spec)
+    recipe = load_recipe("finetune", [*changes, "start=nano"])
+    assert recipe.data.sizes == (256,) and recipe.data.opposite == "none"
+    assert recipe.run.sample_steps == 1 and recipe.picture.share > 0.5
+    _, models = open_models(recipe)
+    nano = open_model("nano").spec
+    for field in ("size", "sizes", "aspects", "cascade", "detail", "defaults", "guidance_trained"):
+        assert getattr(models.spec, field) == getattr(nano, field), field
+    assert as_used(LIKE_PUBLISHED) == ["data.sizes=[64]", "run.sample_steps=3"]
 
 
 @pytest.mark.slow

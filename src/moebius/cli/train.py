@@ -207,16 +207,25 @@ def run_recipe(
     teacher: str | None = None,
     start: str | None = None,
     autoencoder: str | None = None,
+    as_used: bool = False,
     **options: Any,
 ) -> None:
-    """Load, change and run a recipe; says on standard output how it ended."""
+    """Load, change and run a recipe; says on standard output how it ended.
+
+    Args:
+        as_used: train at the sizes and for the steps that the model `start` has; `changes` come after that.
+    """
     require_training()
     from moebius.training.loop import RunOptions
     from moebius.training.loop import train as train_run
+    from moebius.training.recipe import as_used as changes_as_used
     from moebius.training.recipe import load_recipe
     from moebius.training.threads import use_threads
+    from moebius.weights import open_model
 
     use_threads(threads)
+    if as_used and start is not None:
+        changes = (*changes_as_used(open_model(start).spec), *changes)
     models = {"teacher": teacher, "start": start, "autoencoder": autoencoder}
     named = [f"{role}={json.dumps(name)}" for role, name in models.items() if name is not None]
     chosen = load_recipe(recipe, [*changes, *named])

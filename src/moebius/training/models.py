@@ -82,7 +82,7 @@ def open_models(recipe: Recipe, name: str = "trained") -> tuple[Recipe, Models]:
     if start is not None:
         digests["start"] = start.hash
     digests["autoencoder"] = lender.digest  # last: it may lie in the same file as one of the others
-    spec = _spec(recipe, net, config, lender.spec, coder, name)
+    spec = _spec(recipe, net, config, lender.spec, coder, name, start.spec if start is not None else None)
     return recipe, Models(net, config, coder, teacher_net, spec, lender, digests)
 
 
@@ -162,6 +162,7 @@ def _spec(
     lender: ModelSpec,
     coder: Autoencoder,
     name: str,
+    start: ModelSpec | None,
 ) -> ModelSpec:
     feeding = recipe.feeding
     assert feeding is not None
@@ -170,6 +171,10 @@ def _spec(
         steps, trained = recipe.few.steps, False
     if recipe.objective == "guidance":
         trained = False
+    shapes: dict[str, Any] = {"size": max(recipe.data.sizes)}
+    shapes["sizes"] = tuple(sorted(set(recipe.data.sizes) - {shapes["size"]}))
+    if start is not None and set(recipe.data.sizes) <= set(start.sides):  # the same model, trained further
+        shapes = {each: getattr(start, each) for each in ("size", "sizes", "aspects", "cascade", "detail")}
     return ModelSpec(
         name=name,
         title=recipe.title or "trained with moebius",
@@ -182,8 +187,7 @@ def _spec(
         latent_factor=coder.factor,
         latent_scale=lender.latent_scale,
         **asdict(feeding),
-        size=max(recipe.data.sizes),
-        sizes=tuple(sorted(set(recipe.data.sizes) - {max(recipe.data.sizes)})),
+        **shapes,
         guidance_trained=trained,
         defaults=Defaults(
             steps=steps,

@@ -204,6 +204,20 @@ class Recipe:
         return asdict(self)
 
 
+ONE_STEP_SHARE = 0.625
+"""Part of each batch that a model of one step is trained on as pictures (`PictureRecipe`), as `nano` was."""
+
+
+def as_used(spec: ModelSpec) -> list[str]:
+    """Changes to a recipe that train a model as it is used: at the sides it fills at, for the steps it takes."""
+    changes = [f"data.sizes={list(spec.sides)}", f"run.sample_steps={spec.defaults.steps}"]
+    if not spec.guidance_trained:
+        changes.append("data.opposite=none")
+    if spec.defaults.steps == 1:
+        changes.append(f"picture.share={ONE_STEP_SHARE}")
+    return changes
+
+
 def load_recipe(source: str | Path, changes: Iterable[str] = ()) -> Recipe:
     """The shipped recipe of that name, or the one in a TOML file, with changes like "run.batch=4" made to it.
 
