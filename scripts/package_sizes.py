@@ -24,4 +24,5 @@ def sizes(wheel: Path) -> tuple[int, int]:
 if __name__ == "__main__":
     for name in sys.argv[1:]:
         whole, alone = sizes(Path(name))
-        print(f"{Path(name).name}: {whole / 1e6:.1f} MB, without the model {alone / 1e6:.2f} MB")
+        told = f"{Path(name).name}: {whole / 1e6:.1f} MB, without the model {alone / 1e6:.2f} MB"
+        sys.stdout.write(told + "\n")

@@ -11,6 +11,7 @@ from made_photos import disc, noise, picture
 
 from moebius.imaging import exemplar_fill, push_pull, textured
 from moebius.imaging.arrays import FloatImage, Mask
+from moebius.imaging.exemplar import copied_patches
 
 
 def floats(pixels: np.ndarray) -> FloatImage:
@@ -125,27 +126,52 @@ def test_texture_keeps_what_is_known(colour: tuple[float, float, float], centre:
     assert np.array_equal(found, textured(fill, known, mask))
 
 
+def copied(known: FloatImage, mask: Mask, colours: FloatImage) -> FloatImage:
+    found = copied_patches(known, mask, colours)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_colours_choose_what_is_copied(first: int) -> None:
+    """Between two areas that fit the edge equally, the one whose colours are asked for."""
+    rows, columns = np.indices((64, 64))
+    halves = np.where(columns < 32, 0.2, 0.8)[..., None] * np.ones(3)
+    photo = (halves + 0.05 * ((rows + columns) % 2)[..., None]).astype(np.float32)
+    mask = (abs(columns - 32) < 9) & (abs(rows - 32) < 12)
+    known = push_pull(photo, mask)
+    wanted = np.where(mask[..., None], np.float32((0.22, 0.82)[first]), known)
+    middle = (abs(columns - 32) < 6) & (abs(rows - 32) < 8)
+    found = copied(known, mask, wanted)[middle]
+    near = abs(found - (0.22, 0.82)[first]) < 0.1
+    assert near.mean() > 0.8
+    assert abs(found - exemplar_fill(photo, mask)[middle]).mean() > 0.1
+
+
 @pytest.mark.parametrize("shift", [-0.2, -0.05, 0.1, 0.2])
 def test_slow_colours_move_towards_the_fill(shift: float) -> None:
     """By the share that is the network's, less what the photo around the hole holds back at its edge."""
     mask = disc(128, 128, (64, 64), 40)
     known = push_pull(floats(picture(128, 128) // 2 + 64), mask)
-    own = exemplar_fill(known, mask)
-    found = textured(np.where(mask[..., None], own + np.float32(shift), own), known, mask)
+    fill = np.where(mask[..., None], exemplar_fill(known, mask) + np.float32(shift), known)
+    own = copied(known, mask, fill)
+    found = textured(fill, known, mask)
     inner = disc(128, 128, (64, 64), 24)
-    moved = (found - own)[inner].mean()
-    assert 0.5 * abs(shift) < np.sign(shift) * moved < 0.65 * abs(shift)
+    missing = abs((fill - own)[inner].mean())
+    assert missing > 0.15 * abs(shift), "there is nothing of that colour to copy"
+    assert 0.35 * missing < abs((fill - found)[inner].mean()) < 0.5 * missing
 
 
 def test_fine_detail_is_the_photos() -> None:
     """What changes from pixel to pixel in the network's fill leaves no trace."""
     mask = disc(128, 128, (64, 64), 30)
     known = push_pull(floats(picture(128, 128) // 2 + 64), mask)
-    own = exemplar_fill(known, mask)
     grain = np.float32(0.2) * (-1) ** np.indices(mask.shape).sum(0)[..., None]
-    found = textured(np.where(mask[..., None], own + grain, own).astype(np.float32), known, mask)
+    own = exemplar_fill(known, mask)
+    fill = np.where(mask[..., None], own + grain, own).astype(np.float32)
+    own, found = copied(known, mask, fill), textured(fill, known, mask)
     inner = disc(128, 128, (64, 64), 24)
-    assert np.abs(found - own)[inner].max() < 0.02
+    assert np.abs(np.diff(found - own, axis=0))[inner[1:]].max() < 0.01
 
 
 def test_without_texture_the_networks_fill_remains() -> None:
@@ -156,11 +182,12 @@ def test_without_texture_the_networks_fill_remains() -> None:
 
 
 def test_tones_meet_at_the_edge() -> None:
-    """A slope has no second place of the same tone: what is copied is off, and meets the photo's at the edge."""
+    """A bump has no second place of the same tone: what is copied is off, and meets the photo's at the edge."""
     grain = np.random.default_rng(0).normal(0, 0.02, (128, 128, 3))
-    slope = (np.indices((128, 128)).sum(0)[..., None] / 400 + 0.2 + grain).astype(np.float32)
+    far = ((np.indices((128, 128)) - 64) ** 2).sum(0)[..., None]
+    bump = (0.7 * np.exp(-far / 2500) + 0.05 + grain).astype(np.float32)
     mask = disc(128, 128, (64, 64), 26)
-    known = push_pull(slope, mask)
+    known = push_pull(bump, mask)
     inside, outside = mask & ~disc(128, 128, (64, 64), 24), disc(128, 128, (64, 64), 28) & ~mask
     halves = [np.indices(mask.shape)[axis] > 64 for axis in (0, 1)]
 
@@ -171,5 +198,5 @@ def test_tones_meet_at_the_edge() -> None:
             np.mean([abs(picture[inside & q].mean() - picture[outside & q].mean()) for q in quarters])
         )
 
-    assert step(textured(known, known, mask)) < 0.6 * step(exemplar_fill(known, mask))
-    assert step(textured(known, known, mask)) < step(slope) + 0.006
+    assert step(textured(known, known, mask)) < 0.6 * step(copied(known, mask, known))
+    assert step(textured(known, known, mask)) < step(bump) + 0.006

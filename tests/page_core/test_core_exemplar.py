@@ -70,6 +70,24 @@ def test_copied_patches_of_large_frames(core: Core, size: tuple[int, int]) -> No
     compare(core, [(grained(*size), large), (flat(*size), thick), (picture(*size), holes(*size)["thin"])])
 
 
+@pytest.mark.parametrize("size", [(64, 64), (75, 50), (160, 48), (201, 300), (9, 7)], ids=str)
+def test_copied_patches_of_wanted_colours(core: Core, size: tuple[int, int]) -> None:
+    cases = [(shown(photo(*size), mask), mask) for photo in (grained, flat) for mask in holes(*size).values()]
+    wanted = [np.where(mask[..., None], 1 - known[::-1], known) for known, mask in cases]
+    calls: list[Call] = [
+        ("core/exemplar.js", "copiedPatches", [as_image(known), as_mask(mask), as_image(colours)])
+        for (known, mask), colours in zip(cases, wanted, strict=True)
+    ]
+    differ = 0
+    for (known, mask), colours, found in zip(cases, wanted, core.all(calls), strict=True):
+        expected = copied_patches(known, mask, colours)
+        assert (found is None) == (expected is None)
+        if expected is not None:
+            assert np.array_equal(as_array(found), expected)
+            differ += not np.array_equal(expected, copied_patches(known, mask))
+    assert differ or min(size) < 30
+
+
 @pytest.mark.parametrize("share", [0.005, 0.01, 0.02])
 def test_dust(core: Core, share: float) -> None:
     """Offsets lead into other specks, and at some scale nothing is known whole."""

@@ -17,6 +17,7 @@ COMMANDS = {
     "mask": "Make a mask, or look at what it will do.",
     "batch": "Fill folders of photos; can be stopped and gone on with.",
     "serve": "A web page with a brush, and an HTTP API.",
+    "demo": "The Gradio app: a page with a brush, as on a Space.",
     "evaluate": "Measure quality: one report, beside other methods.",
     "bench": "Measure speed and memory on this machine.",
     "study": "Vary one thing of a model, and measure what it does.",

@@ -107,6 +107,41 @@ def openvino(**options: Any) -> None:
     _write_graphs("openvino", **options)
 
 
+@export.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A model's name, or a model folder.")
+@click.option(
+    "--dtype", type=click.Choice(("float32", "float16")), default="float32", show_default=True,
+    help="How weights are stored.",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace an earlier pipeline in DIR.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def diffusers(folder: Path, as_json: bool, **options: Any) -> None:
+    """Write a model to DIR as a pipeline for diffusers, ready for the Hugging Face Hub.
+
+    DiffusionPipeline.from_pretrained(DIR, trust_remote_code=True) opens it wherever moebius-inpaint is installed. Needs
+    the extra [torch].
+    """
+    import importlib.util
+
+    from moebius.errors import DeviceError
+
+    for name in ("torch", "diffusers"):
+        if importlib.util.find_spec(name) is None:
+            raise DeviceError(
+                f"export needs {name}, which is not installed: pip install 'moebius-inpaint[torch]'"
+            )
+    from moebius.integrations.diffusers_folder import export_diffusers
+
+    result = export_diffusers(folder, **options)
+    if as_json:
+        click.echo(json.dumps(result.to_dict()))
+        return
+    click.echo(f"{result.path}: {result.spec.name} for diffusers")
+    for name, size in result.bytes.items():
+        click.echo(f"  {size / 1e6:8.2f} MB  {name}")
+
+
 def _write_graphs(
     runtime: Any, *, folder: Path, as_json: bool, sizes: tuple[int, ...], **options: Any
 ) -> None:

@@ -7,7 +7,11 @@ scales all known patches are compared; from there offsets are handed on, taken o
 where they point, as in PatchMatch (Barnes et al., 2009), with a bonus for the offset that a neighbour has, which keeps
 what is copied in one piece.
 
-The result depends on the known pixels alone, and is the same on every machine: all arithmetic is on whole numbers.
+Left to itself this may go on with something that fits the edge of a hole and does not belong into it. So the mean
+colours of what is copied can be held, at coarse scales, against those of another fill.
+
+The result depends on the known pixels and that fill alone, and is the same on every machine: all arithmetic is on whole
+numbers.
 """
 
 from __future__ import annotations
@@ -63,11 +67,15 @@ def exemplar_fill(picture: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
     return smooth if copied is None else np.where(mask[..., None], copied, smooth)
 
 
-def copied_patches(smooth: NDArray[np.float32], mask: Mask) -> NDArray[np.float32] | None:
+def copied_patches(
+    smooth: NDArray[np.float32], mask: Mask, colours: NDArray[np.float32] | None = None
+) -> NDArray[np.float32] | None:
     """What the patches say of the hole and of the `RING` around it, where they can be held against what is known.
 
     Args:
         smooth: (H, W, 3) in [0, 1], filled smoothly already.
+        colours: (H, W, 3) in [0, 1], the same with its hole filled by somebody who knows better what belongs there: at
+            coarse scales, which patch is copied depends on its mean colour, too.
 
     Returns:
         (H, W, 3): `smooth` elsewhere; None where there is too little to copy from.
@@ -75,23 +83,20 @@ def copied_patches(smooth: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
     if not mask.any() or mask.all():
         return None
     pad = [(0, -side % _unit(mask)) for side in mask.shape]
-    pyramid = _pyramid(
-        np.pad(
-            np.floor(np.clip(smooth, 0, 1) * np.float32(255) + np.float32(0.5)),
-            (*pad, (0, 0)),
-            mode="symmetric",
-        ),
-        np.pad(mask, pad, mode="symmetric"),
-    )
+    pictures = smooth if colours is None else np.concatenate([smooth, colours], axis=-1)
+    levels = np.floor(np.clip(pictures, 0, 1) * np.float32(255) + np.float32(0.5))
+    pyramid = _pyramid(np.pad(levels, (*pad, (0, 0)), mode="symmetric"), np.pad(mask, pad, mode="symmetric"))
     level: Level | None = None
     y = x = np.zeros(0, np.int64)
-    for guess, hole in pyramid:
-        before, level = level, Level(guess, hole)
+    for both, hole in pyramid:
+        guess, coarse = both[..., :3], max(hole.shape) <= SEARCHED
+        wanted = both[..., 3:] if coarse and colours is not None else None
+        before, level = level, Level(guess, hole, wanted)
         if level.known.sum() < ENOUGH:
             level = None
             continue
         fill, distances = guess, None
-        pairs, coarse = len(level) * int(level.known.sum()), max(level.height, level.width) <= SEARCHED
+        pairs = len(level) * int(level.known.sum())
         turns = TURNS if coarse else min(FINE_TURNS, WORK // len(level))
         searched = coarse or pairs <= (FIRST_PAIRS if before is None else PAIRS)
         if before is None:
@@ -134,7 +139,7 @@ def _pyramid(picture: Values, hole: Mask) -> list[tuple[Values, Mask]]:
         if max(hole.shape) <= SEARCHED and depth(hole, DEEPEST + 1).max() <= DEEPEST:
             break
         height, width = hole.shape[0] // 2, hole.shape[1] // 2
-        picture = np.floor((picture.reshape(height, 2, width, 2, 3).sum(axis=(1, 3)) + 2) / 4)
+        picture = np.floor((picture.reshape(height, 2, width, 2, -1).sum(axis=(1, 3)) + 2) / 4)
         hole = np.asarray(hole.reshape(height, 2, width, 2).any(axis=(1, 3)))
         found.append((picture, hole))
     return found[::-1]

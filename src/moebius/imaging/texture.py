@@ -19,7 +19,7 @@ TRUST = np.float32(0.6)
 def textured(
     fill: NDArray[np.float32], known: NDArray[np.float32], mask: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """The hole filled from elsewhere in the photo, with colours drawn towards those of a network's fill.
+    """The hole filled from elsewhere in the photo, chosen by and drawn towards the colours of a network's fill.
 
     Args:
         fill: (H, W, 3) in [0, 1], the network's; only what is under the mask counts.
@@ -29,9 +29,10 @@ def textured(
     Returns:
         (H, W, 3) in [0, 1]; outside the mask `known` exactly. The network's fill where there is nothing to copy from.
     """
-    own = copied_patches(known, mask)
+    fill = np.where(mask[..., None], fill, known)
+    own = copied_patches(known, mask, fill)
     if own is None:
-        return np.where(mask[..., None], fill, known)
+        return fill
     # What patches are off in tone where they can be held against what is known is carried smoothly into the hole.
     ring = widened(mask, RING) & ~mask
     if ring.any():
@@ -40,7 +41,7 @@ def textured(
     height, width = mask.shape
     cells = max(1, round(height / CELL)), max(1, round(width / CELL))
     # `resize` is for pictures: differences are moved into [0, 1] and back.
-    difference = np.where(mask[..., None], fill - own, np.float32(0)) * np.float32(0.5) + np.float32(0.5)
+    difference = (fill - own) * np.float32(0.5) + np.float32(0.5)
     slow = (resize(resize(difference, cells), (height, width)) - np.float32(0.5)) * 2
     found: NDArray[np.float32] = np.where(mask[..., None], np.clip(own + TRUST * slow, 0, 1), own)
     return found

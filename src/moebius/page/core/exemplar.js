@@ -36,28 +36,38 @@ export const RING = RADIUS + VOTES;
 /**
  * What patches of the known part say of the hole and of the `RING` around it, in steps of 1/255; null where too little is
  * known.
- * @param {FloatImage} smooth in [0, 1], filled smoothly already @param {Mask} mask @returns {FloatImage | null}
+ * @param {FloatImage} smooth in [0, 1], filled smoothly already @param {Mask} mask
+ * @param {FloatImage | null} colours the same, filled by somebody who knows better what belongs there
+ * @returns {FloatImage | null}
  */
-export function copiedPatches(smooth, mask) {
+export function copiedPatches(smooth, mask, colours = null) {
   if (!mask.data.includes(0) || !mask.data.includes(1)) return null;
   let unit = 1; // what sides have to divide by, to be halved down to the searched scales
   while (Math.max(mask.width, mask.height) > SEARCHED * unit) unit *= 2;
-  const all = padded(smooth, mask, [Math.ceil(mask.height / unit) * unit, Math.ceil(mask.width / unit) * unit]);
-  const levels = all.filled.data.map((value) => Math.fround(clamp(value, 0, 1) * 255) + 0.5);
+  /** @type {[number, number]} */
+  const shape = [Math.ceil(mask.height / unit) * unit, Math.ceil(mask.width / unit) * unit];
+  /** @param {FloatImage} image */
+  const scales = (image) => {
+    const all = padded(image, mask, shape);
+    return pyramidOf(new Uint8Array(all.filled.data.map((v) => Math.fround(clamp(v, 0, 1) * 255) + 0.5)), all.mask);
+  };
+  const wanted = colours && scales(colours);
   /** @type {Level | null} */
   let level = null;
   let at = new Int32Array(0);
   /** @type {Int32Array | null} */
   let distances = null;
-  for (const { picture, hole } of pyramidOf(new Uint8Array(levels), all.mask)) {
-    const before = level;
-    level = new Level(picture, hole);
+  let whole = mask; // with its sides padded
+  for (const [scale, { picture, hole }] of scales(smooth).entries()) {
+    const before = level, coarse = Math.max(hole.width, hole.height) <= SEARCHED;
+    whole = hole;
+    level = new Level(picture, hole, coarse && wanted ? wanted[scale].picture : null);
     const { places, known } = level;
     if (known.length < ENOUGH) {
       level = null;
       continue;
     }
-    const first = before === null, coarse = Math.max(hole.width, hole.height) <= SEARCHED;
+    const first = before === null;
     const searched = coarse || places.length * known.length <= (first ? FIRST_PAIRS : PAIRS);
     const later = Math.max(Math.min(FINE_TURNS, Math.floor(WORK / places.length)), Number(first));
     const turns = coarse ? TURNS : later;
@@ -74,10 +84,10 @@ export function copiedPatches(smooth, mask) {
     }
   }
   if (level === null) return null;
-  const reached = widened(all.mask, RING), copied = voted(level, at, distances, reached);
+  const reached = widened(whole, RING), copied = voted(level, at, distances, reached);
   const { width, height, data } = smooth, found = new Float32Array(data);
   for (let i = 0; i < mask.data.length; i++) {
-    const from = i + Math.floor(i / width) * (all.mask.width - width);
+    const from = i + Math.floor(i / width) * (whole.width - width);
     if (reached[from]) for (let c = 0; c < 3; c++) found[3 * i + c] = copied[3 * from + c] / 255;
   }
   return { width, height, data: found };

@@ -14,11 +14,16 @@ const HEAVIEST = 256;
 const GUESSED = 0.02;
 /** Steps into the hole from which on it has no less. */
 const DEEPEST = 16;
+/** Parts of a weight, and what the mean colour of a patch counts where colours are wanted. */
+const FINE = 256, TONE = 8;
 
 /** A place is y * stride + x: a patch's middle in the picture, its corner in one with a mirrored border, a "wide" one. */
 export class Level {
-  /** @param {Uint8Array} picture RGB; what is under the hole is a first guess @param {Mask} hole */
-  constructor(picture, hole) {
+  /**
+   * @param {Uint8Array} picture RGB; what is under the hole is a first guess @param {Mask} hole
+   * @param {Uint8Array | null} colours what the mean colours of patches should be like, too
+   */
+  constructor(picture, hole, colours = null) {
     const { width, height } = hole, stride = width + 2 * RADIUS, steps = [1, -1, stride, -stride];
     this.picture = picture;
     this.hole = hole;
@@ -43,6 +48,9 @@ export class Level {
     this.index = new Int32Array(stride * height).fill(-1);
     this.beside = new Int32Array(4 * this.places.length).fill(-1);
     this.source = this.wide(picture, 3);
+    /** Sums over patches, by place: of the picture, and as they are wanted. */
+    this.sums = colours && this.summed(this.source);
+    this.wanted = colours && this.summed(this.wide(colours, 3));
     const count = this.places.length;
     for (let row = 0; row < count; row++) this.index[this.places[row]] = row;
     for (let k = 0; k < 4 * count; k++) this.beside[k] = this.index[this.places[k >> 2] + steps[k % 4]] ?? -1;
@@ -91,18 +99,28 @@ export class Level {
     return found;
   }
 
+  /** Sums over the patches at all places. @param {Uint8Array} wide RGB */
+  summed(wide) {
+    const found = new Uint16Array(3 * this.kinds.length);
+    for (let i = 0; i < found.length; i++) {
+      for (let p = 0; p < AREA; p++) found[i] += wide[i + 3 * (Math.floor(p / SIDE) * this.stride + (p % SIDE))];
+    }
+    return found;
+  }
+
   /**
-   * Weighted squares between a patch and a known one, or as many as it takes to exceed `limit`.
+   * Weighted squares between a patch and a known one, in `FINE` parts, or as many as it takes to exceed `limit`.
    * @param {Uint8Array} fill wide @param {number} row @param {number} at @param {number} limit
    */
   squares(fill, row, at, limit) {
-    const { source, weights, stride } = this;
+    const { source, weights, stride, sums, wanted } = this, share = Math.floor(this.totals[row] / TONE);
     let sum = 0, p = AREA * row;
+    for (let c = 0; c < 3 && sums && wanted; c++) sum += share * (sums[3 * at + c] - wanted[3 * this.places[row] + c]) ** 2;
     for (let y = 0; y < SIDE && sum <= limit; y++) {
       let i = 3 * (this.places[row] + y * stride), j = 3 * (at + y * stride);
       for (let x = 0; x < SIDE; x++, i += 3, j += 3) {
         const red = fill[i] - source[j], green = fill[i + 1] - source[j + 1], blue = fill[i + 2] - source[j + 2];
-        sum += weights[p++] * (red * red + green * green + blue * blue);
+        sum += FINE * weights[p++] * (red * red + green * green + blue * blue);
       }
     }
     return sum;
@@ -113,7 +131,7 @@ export class Level {
    * @param {Uint8Array} fill wide @param {number} row @param {number} at @param {number} most
    */
   distance(fill, row, at, most) {
-    const total = this.totals[row];
+    const total = FINE * this.totals[row];
     return Math.floor((this.squares(fill, row, at, (most * total) / AREA + 1) * AREA) / total);
   }
 

@@ -11,13 +11,13 @@ const CELL = 8;
 const TRUST = Math.fround(0.6);
 
 /**
- * The hole filled from elsewhere in the photo, with colours drawn towards those of a network's fill.
+ * The hole filled from elsewhere in the photo, chosen by and drawn towards the colours of a network's fill.
  * @param {import("./arrays.js").FloatImage} fill the network's; outside the mask it is `known`
  * @param {import("./arrays.js").FloatImage} known the photo, filled smoothly @param {import("./arrays.js").Mask} mask
  * @returns {import("./arrays.js").FloatImage} `fill` where there is nothing to copy from
  */
 export function textured(fill, known, mask) {
-  const own = copiedPatches(known, mask);
+  const own = copiedPatches(known, mask, fill);
   if (own === null) return fill;
   const { width, height } = mask, difference = emptyImage(width, height);
   // What patches are off in tone where they can be held against what is known is carried smoothly into the hole.
