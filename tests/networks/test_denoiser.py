@@ -61,6 +61,15 @@ def test_resized_table_is_a_picture_of_the_native_one(net: MoebiusUNet) -> None:
     assert torch.allclose(table[:, 3, 0, 0], expected)
 
 
+def test_a_resized_table_is_part_of_a_compiled_graph(net: MoebiusUNet) -> None:
+    """One graph, whatever the size: none that is broken off at the cache, and compiled anew for every layer."""
+    given = inputs(12, 8)
+    whole = torch.compile(net.eval(), backend="eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(whole(*given), net(*given))
+    torch.compiler.reset()
+
+
 def test_gradient_reaches_a_resized_table(net: MoebiusUNet) -> None:
     net(*inputs(4, 12)).sum().backward()
     grad = net.down[0].mixers[0].interactive.positions.grad

@@ -89,10 +89,13 @@ class InteractiveLambda(nn.Module):
         return out.permute(0, 2, 3, 1).reshape(batch, channels, height, width)
 
     def table(self, height: int, width: int) -> Tensor:
-        """The position table for a map of height x width: (height*width, m, k). Cached where no gradient flows."""
+        """The position table for a map of height x width: (height*width, m, k).
+
+        Cached where no gradient flows and nothing is compiled; a compiled graph cannot look into the cache.
+        """
         if (height, width) == (self.size, self.size):
             return self.positions
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self._resize(height, width)
         p = self.positions
         key = (height, width, p._version, p.data_ptr(), p.dtype, p.device)
