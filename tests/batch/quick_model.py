@@ -136,7 +136,7 @@ def running_program(
     *arguments: object, pause: float = 0.0
 ) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """`moebius batch` with the quick model, in a process of its own."""
-    places = [TESTS, TESTS / "batch", TESTS / "pipeline"]
+    places = [TESTS, TESTS / "batch"]
     return child(
         [sys.executable, "-c", PROGRAM, pause, *arguments],
         stdout=subprocess.PIPE,
