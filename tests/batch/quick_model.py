@@ -101,8 +101,9 @@ class Folders:
         }
 
     def lines(self) -> list[dict[str, Any]]:
-        """The manifest's lines."""
-        return [json.loads(line) for line in (self.out / "manifest.jsonl").read_bytes().splitlines() if line]
+        """The manifest's lines, without halves: a kill in the midst of a write leaves what filled a page of the file."""
+        lines = (self.out / "manifest.jsonl").read_bytes().splitlines()
+        return [json.loads(line) for line in lines if line and line.endswith(b"}")]
 
 
 def make_folders(parent: Path, count: int, formats: tuple[str, ...] = FORMATS) -> Folders:

@@ -226,12 +226,14 @@ def test_cancelling_frees_the_queue(page: Page) -> None:
     choose_example(page, 0)
     page.get_by_role("button", name="Settings").click()
     page.locator("#setting-steps input").fill("1000")
+    page.locator("#setting-steps input").press("Tab")  # only now does the page take it
     page.locator("#remove").click()
     page.get_by_text(re.compile(r"Filling - [1-9]\d?\.\d%")).wait_for()
     page.locator("#cancel").click()
     page.locator("#remove").wait_for(state="visible")
     assert page.locator("#download").is_disabled()
     page.locator("#setting-steps input").fill("1")
+    page.locator("#setting-steps input").press("Tab")  # only now does the page take it
     page.locator("#remove").click()
     download(page)
 
