@@ -101,7 +101,7 @@ class Folders:
         }
 
     def lines(self) -> list[dict[str, Any]]:
-        """The manifest's lines, without halves: a kill in the midst of a write leaves what filled a page of the file."""
+        """The manifest's lines, without halves: a kill in the midst of a write leaves what filled a page."""
         lines = (self.out / "manifest.jsonl").read_bytes().splitlines()
         return [json.loads(line) for line in lines if line and line.endswith(b"}")]
 
