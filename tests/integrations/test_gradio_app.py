@@ -221,19 +221,29 @@ def test_nothing_painted(page: Page) -> None:
     assert page.locator("#download").is_disabled()
 
 
+def set_steps(page: Page, value: str) -> None:
+    """The field is made anew while its accordion opens, and forgets what was typed until then."""
+    field = page.locator("#setting-steps input")
+    for _ in range(20):
+        if field.input_value() == value:
+            return
+        field.fill(value)
+        field.press("Tab")
+        page.wait_for_timeout(700)
+    raise AssertionError(f"expected {value} steps to stay, got {field.input_value()}")
+
+
 def test_cancelling_frees_the_queue(page: Page) -> None:
     """One fill runs at a time, so that a second one ends only if the first has really stopped."""
     choose_example(page, 0)
     page.get_by_role("button", name="Settings").click()
-    page.locator("#setting-steps input").fill("1000")
-    page.locator("#setting-steps input").press("Tab")  # only now does the page take it
+    set_steps(page, "1000")
     page.locator("#remove").click()
     page.get_by_text(re.compile(r"Filling - [1-9]\d?\.\d%")).wait_for()
     page.locator("#cancel").click()
     page.locator("#remove").wait_for(state="visible")
     assert page.locator("#download").is_disabled()
-    page.locator("#setting-steps input").fill("1")
-    page.locator("#setting-steps input").press("Tab")  # only now does the page take it
+    set_steps(page, "1")
     page.locator("#remove").click()
     download(page)
 
