@@ -70,6 +70,8 @@ def check_path(path: str | Path, overwrite: bool = False) -> Path:
     """
     try:
         target = Path(path).resolve()
+        if target.is_symlink():  # Python 3.13 resolves a circle of links to one of them
+            raise OSError("a circle of links")
         has_folder, exists, is_file = target.parent.is_dir(), target.exists(), target.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # no access, a circle of links, a zero byte
         raise OutputError(f"{path!s}: cannot be written ({error})") from error
