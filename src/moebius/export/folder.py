@@ -12,11 +12,17 @@ from moebius.errors import OutputError
 from moebius.weights.cache import SPEC_FILE
 
 
-def check_target(target: Path, overwrite: bool) -> None:
-    """Whether a model folder may be written there.
+def check_target(
+    target: Path, overwrite: bool, *, index: str = SPEC_FILE, what: str = "model folder"
+) -> None:
+    """Whether a folder of a kind may be written there.
+
+    Args:
+        index: the file by which an earlier one of its kind is known.
+        what: the kind, for the message.
 
     Raises:
-        OutputError: the parent is missing; something is there, and not `overwrite`; or it is no model folder.
+        OutputError: the parent is missing; something is there, and not `overwrite`; or it is none of that kind.
     """
     if not target.absolute().parent.is_dir():
         raise OutputError(f"{target}: expected an existing folder to write into, got {target.parent}")
@@ -24,8 +30,8 @@ def check_target(target: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise OutputError(f"{target}: expected a new or empty folder (or --overwrite)")
-    if not (target / SPEC_FILE).is_file():
-        raise OutputError(f"{target}: expected an earlier model folder to replace, got something else")
+    if not (target / index).is_file():
+        raise OutputError(f"{target}: expected an earlier {what} to replace, got something else")
 
 
 @contextmanager

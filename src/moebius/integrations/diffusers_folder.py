@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from moebius.errors import OutputError, SettingsError
-from moebius.export.folder import new_folder
+from moebius.errors import SettingsError
+from moebius.export.folder import check_target, new_folder
 from moebius.settings import DEFAULT_MODEL
 from moebius.weights import ModelSpec, open_model
 
@@ -123,16 +124,16 @@ def export_diffusers(
     if dtype not in DTYPES:
         raise SettingsError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
     source = open_model(model)
-    with new_folder(folder, overwrite, _check_target) as partial:
+    with new_folder(folder, overwrite, partial(check_target, index=INDEX, what="pipeline")) as made:
         pipeline = MoebiusInpaintPipeline.from_moebius(source.path, dtype=getattr(torch, dtype))
-        pipeline.save_pretrained(partial)
+        pipeline.save_pretrained(made)
         card = _CARD.format(title=source.spec.title, name=source.spec.name, licence=source.spec.licence)
         own = source.path / CARD
         if own.is_file():
             card += "\n" + own.read_text(encoding="utf-8")
-        (partial / CARD).write_text(card, encoding="utf-8")
-        mode = (partial / CARD).stat().st_mode  # as the umask has it; safetensors leaves the owner's alone
-        for path in partial.rglob("*.safetensors"):
+        (made / CARD).write_text(card, encoding="utf-8")
+        mode = (made / CARD).stat().st_mode  # as the umask has it; safetensors leaves the owner's alone
+        for path in made.rglob("*.safetensors"):
             path.chmod(mode)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
@@ -141,19 +142,3 @@ def export_diffusers(
 
 def _module(home: str, name: str) -> str:
     return _MODULE.format(home=home, name=name)
-
-
-def _check_target(target: Path, overwrite: bool) -> None:
-    """Whether a pipeline may be written there.
-
-    Raises:
-        OutputError: the parent is missing; something is there, and not `overwrite`; or it is no pipeline.
-    """
-    if not target.absolute().parent.is_dir():
-        raise OutputError(f"{target}: expected an existing folder to write into, got {target.parent}")
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    if not overwrite:
-        raise OutputError(f"{target}: expected a new or empty folder (or --overwrite)")
-    if not (target / INDEX).is_file():
-        raise OutputError(f"{target}: expected an earlier pipeline to replace, got something else")
