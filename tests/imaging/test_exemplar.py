@@ -200,3 +200,9 @@ def test_tones_meet_at_the_edge() -> None:
 
     assert step(textured(known, known, mask)) < 0.6 * step(copied(known, mask, known))
     assert step(textured(known, known, mask)) < step(bump) + 0.006
+
+
+def test_how_patches_lie_in_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    filled = exemplar_fill(PHOTO, HOLE)
+    monkeypatch.setattr("moebius.imaging.patches.LAID_OUT", 0)
+    assert np.array_equal(filled, exemplar_fill(PHOTO, HOLE))

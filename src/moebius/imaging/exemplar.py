@@ -113,7 +113,7 @@ def copied_patches(
             if searched:
                 y, x = level.nearest(patches)
             if searched and turn + 1 < turns:
-                distances = level.distances(patches, np.arange(len(level)), y, x)
+                distances = level.distances(patches, None, y, x)
             else:
                 y, x, distances = _agree(level, patches, y, x, () if searched else AROUND)
     if level is None:
@@ -162,8 +162,7 @@ def _agree(
     level: Level, patches: Patches, y: Places, x: Places, around: tuple[int, ...]
 ) -> tuple[Places, Places, Exact]:
     """Better offsets: those of neighbours, and others `around` where they point. Returns rows, columns, distances."""
-    count = len(level)
-    distances = level.distances(patches, np.arange(count), y, x)
+    distances = level.distances(patches, None, y, x)
     off_y, off_x = y - level.y, x - level.x
 
     def same(rows: Places, at_y: Places, at_x: Places) -> Places:
@@ -174,28 +173,33 @@ def _agree(
             found += (other >= 0) & (off_y[other] == at_y) & (off_x[other] == at_x)
         return found
 
-    def consider(rows: Places, at_y: Places, at_x: Places) -> None:
-        """Take offsets that are better, all at once."""
-        fits = level.usable(level.y[rows] + at_y, level.x[rows] + at_x)
-        rows, at_y, at_x = rows[fits], at_y[fits], at_x[fits]
-        far = level.distances(patches, rows, level.y[rows] + at_y, level.x[rows] + at_x)
+    def take(rows: Places, at_y: Places, at_x: Places, far: Exact) -> None:
+        """Those offsets that are better, all at once."""
+        near = far < distances[rows] + len(level.beside) * ALIKE
+        rows, at_y, at_x, far = rows[near], at_y[near], at_x[near], far[near]
         gain = ALIKE * (same(rows, at_y, at_x) - same(rows, off_y[rows], off_x[rows]))
         better = far < distances[rows] + gain
         rows = rows[better]
         off_y[rows], off_x[rows], distances[rows] = at_y[better], at_x[better], far[better]
 
-    squares = (level.y + level.x) % 2
+    squares, all_rows = (level.y + level.x) % 2, np.arange(len(level))
     for turn in range(ROUNDS):
         for colour in (0, 1):  # of a chessboard: neighbours do not change at once
             for beside in level.beside:
                 differs = (off_y[beside] != off_y) | (off_x[beside] != off_x)
                 rows = np.nonzero((squares == colour) & (beside >= 0) & differs)[0]
-                consider(rows, off_y[beside[rows]], off_x[beside[rows]])
+                at_y, at_x = off_y[beside[rows]], off_x[beside[rows]]
+                fits = level.usable(level.y[rows] + at_y, level.x[rows] + at_x)
+                rows, at_y, at_x = rows[fits], at_y[fits], at_x[fits]
+                far = level.distances(patches, rows, level.y[rows] + at_y, level.x[rows] + at_x)
+                take(rows, at_y, at_x, far)
         for number, radius in enumerate(around):
-            rows = np.arange(count)
-            draw = _scrambled(rows, turn * len(AROUND) + number)
+            draw = _scrambled(all_rows, turn * len(AROUND) + number)
             wide = 2 * radius + 1
-            consider(rows, off_y + draw % 65536 % wide - radius, off_x + draw // 65536 % wide - radius)
+            at_y, at_x = off_y + draw % 65536 % wide - radius, off_x + draw // 65536 % wide - radius
+            fits = level.usable(level.y + at_y, level.x + at_x)
+            at_y, at_x = np.where(fits, at_y, off_y), np.where(fits, at_x, off_x)
+            take(all_rows, at_y, at_x, level.distances(patches, None, level.y + at_y, level.x + at_x))
     return level.y + off_y, level.x + off_x, distances
 
 
@@ -224,16 +228,18 @@ def _vote(level: Level, y: Places, x: Places, distances: Exact | None, reached: 
         weight = np.maximum(1, np.floor(fourth * fourth / 65536))
     radius = VOTES
     width = level.width + 2 * radius
-    pad = ((radius, radius), (radius, radius), (0, 0))
-    source = np.pad(level.picture, pad, mode="edge").reshape(-1, 3)
-    total = np.zeros((len(source), 4))
+    wide = np.pad(level.picture, ((radius, radius), (radius, radius), (0, 0)), mode="edge").reshape(-1, 3)
+    source = np.ones((len(wide), 4))
+    source[:, :3] = wide
+    total = np.zeros_like(source)
     to, come = level.y * width + level.x, y * width + x
     for dy in range(2 * radius + 1):
         for dx in range(2 * radius + 1):
             share = weight * ((radius + 1 - abs(dy - radius)) * (radius + 1 - abs(dx - radius)))
             step = dy * width + dx
-            total[to + step, :3] += share[:, None] * source[come + step]
-            total[to + step, 3] += share
+            said = source.take(come + step, axis=0)
+            said *= share[:, None]
+            total[to + step] += said
     total = total.reshape(-1, width, 4)[radius : radius + level.height, radius : radius + level.width]
     said = total[reached]
     found = level.picture.copy()
