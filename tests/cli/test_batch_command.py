@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,14 @@ def test_dry_run_writes_nothing(batch: Any, many: Path) -> None:
     assert (report["todo"], report["finished"], len(report["plan"])) == (1, 2, 1)
     refused = batch("--dry-run", "--steps", "2")
     assert refused.code == 2 and "made otherwise (steps 3 -> 2)" in refused.err
+
+
+def test_masks_for_all_photos_are_no_photos(batch: Any, many: Path) -> None:
+    for name in ("wires", "logo", "copy"):
+        shutil.copy("masks/a.png", f"photos/{name}.png")
+    options = ("--mask", "photos/wires.png", "--keep", "photos/logo.png", "--differs-from", "photos/copy.png")
+    done = batch("--dry-run", "-r", *options, places=("photos", "out"))
+    assert done.code == 0 and "3 to do" in done.out.decode() and "wires" not in done.out.decode()
 
 
 def test_dry_run_without_the_model(moebius: Any, many: Path) -> None:

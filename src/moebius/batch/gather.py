@@ -41,6 +41,8 @@ class Request:
     """Of all outputs; None takes each photo's own."""
     other_masks: bool = False
     """Masks also come from elsewhere (`Options.mask`), so that no mask files are needed."""
+    no_photos: tuple[str, ...] = ()
+    """Files that are no photos of the batch, wherever they lie: masks that all of them share, and the like."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def _folders(request: Request) -> Found:
         raise InputError(
             "masks: expected a folder or a file of masks, --mask-suffix, or another source, got none"
         )
-    skip = [each for each in (out, None if beside else masks) if each is not None]
+    skip = [each for each in (out, None if beside else masks, *request.no_photos) if each is not None]
     listing = list_images(photos, recursive=request.recursive, skip=skip)
     if beside and not request.mask_suffix:
         return Found(_items(request, [(name, None) for name in listing.names]), ignored=listing.ignored)

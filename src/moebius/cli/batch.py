@@ -143,11 +143,12 @@ def _request(places: tuple[str, ...], options: dict[str, Any]) -> Request:
         raise InputError("--rows: expected 1 with --engine ray, where every actor fills one photo at a time")
     from moebius.batch.gather import Request
 
+    named = [*options["masks"], *options["keep"], options["key_in"], options["differs_from"]]
     sources = ("masks", "boxes", "polygons", "circles", "mask_from", "key", "differs_from")
     return Request(
         photos=places[0], masks=places[1] if len(places) == 3 else None, out=places[-1],
         mask_suffix=options["mask_suffix"], recursive=options["recursive"], format=options["format_"],
-        other_masks=any(options[name] for name in sources),
+        other_masks=any(options[name] for name in sources), no_photos=tuple(place for place in named if place),
     )  # fmt: skip
 
 
