@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moebius.engines.fused_blocks import FusedSeparable
+from moebius.engines.fused_blocks import FusedMixer, FusedSeparable
 from moebius.engines.fused_lambdas import Sides
 from moebius.engines.fused_stage import FusedStage, Parts
 from moebius.engines.fused_time import FusedTime
@@ -116,9 +116,9 @@ class FusedUNet(nn.Module):
         self._check_map(x)
         m = self.config.tokens
         if torch.compiler.is_compiling():
-            return self._run(x, timesteps.reshape(-1), category_ids[:, 0] // m, 1)
+            return self._run(x, self._shifts(timesteps), category_ids[:, 0] // m, 1)
         self.time.check(timesteps.reshape(-1))
-        return self._run(x, timesteps.reshape(-1), self._sides_of(category_ids, x.shape[0]), 1)
+        return self._run(x, self._shifts(timesteps), self._sides_of(category_ids, x.shape[0]), 1)
 
     def guided(self, x: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """The opposite's and the condition's prediction for the same latents.
@@ -133,31 +133,76 @@ class FusedUNet(nn.Module):
         Raises:
             ValueError: as `forward`; or it was fused for the condition alone.
         """
-        if self.sides != "both":
-            raise ValueError("expected a network fused for both sides, got one for the condition alone")
-        self._check_map(x)
         self.time.check(timesteps.reshape(-1))
-        rows = x.shape[0]
-        sides = (1,) * rows + (0,) * rows
-        if "pair" in self.rewrites:
-            both = self._run(x, timesteps.reshape(-1), sides, 2)
-        else:
-            times = timesteps.reshape(-1)
-            times = times if times.shape[0] == 1 else torch.cat([times, times])
-            both = self._run(torch.cat([x, x]), times, sides, 1)
-        opposite, condition = both.chunk(2)
+        opposite, condition = self.step(x, self._shifts(timesteps), guided=True).chunk(2)
         return opposite, condition
 
+    def at(self, timestep: int) -> Tensor:
+        """What `step` is told of a timestep: (1, all channels) on the network's device, without waiting for that.
+
+        Raises:
+            ValueError: a timestep that it was not fused for.
+        """
+        with torch.no_grad():
+            return self.time.row(timestep, self.norm_out.weight.dtype)
+
+    def step(self, x: Tensor, shifts: Tensor, *, guided: bool) -> Tensor:
+        """One step as a function of tensors on the network's device, which a CUDA graph can hold.
+
+        Nothing in it waits for the device or makes a tensor elsewhere, once the tables of the map's size are there:
+        after `prepare`, or after a first call.
+
+        Args:
+            x: (B, 2c+1, h, w).
+            shifts: of `at`, (1, all channels); or (B, all channels).
+            guided: the opposite's answers too.
+
+        Returns:
+            The condition's answers (B, c, h, w); guided, the opposite's and then those (2B, c, h, w).
+
+        Raises:
+            ValueError: as `guided`.
+        """
+        if guided and self.sides != "both":
+            raise ValueError("expected a network fused for both sides, got one for the condition alone")
+        self._check_map(x)
+        rows = x.shape[0]
+        if not guided:
+            return self._run(x, shifts, (0,) * rows, 1)
+        sides = (1,) * rows + (0,) * rows
+        if "pair" in self.rewrites:
+            return self._run(x, shifts, sides, 2)
+        shifts = shifts if shifts.shape[0] == 1 else torch.cat([shifts, shifts])
+        return self._run(torch.cat([x, x]), shifts, sides, 1)
+
     @torch.no_grad()
-    def _run(self, x: Tensor, timesteps: Tensor, sides: Sides, copies: int) -> Tensor:
-        """x (B, 2c+1, h, w) and sides (copies B,) -> (copies B, c, h, w)."""
+    def prepare(self, height: int, width: int) -> None:
+        """Make the tables that maps of h x w latents need, and that `step` otherwise makes when they first come."""
+        many, count = len(self.config.channels), 2 if self.sides == "both" else 1
+        levels = [*zip(range(many), self.down, strict=True), *zip(range(many)[::-1], self.up, strict=True)]
+        for level, stage in levels:
+            for mixer in cast("FusedStage", stage).mixers:
+                interactive = cast("FusedMixer", mixer).interactive
+                if interactive.collapsed:
+                    for side in range(count):
+                        interactive.table(side, height >> level, width >> level)
+
+    def _shifts(self, timesteps: Tensor) -> Tensor:
+        shifts: Tensor = self.time(timesteps.reshape(-1), self.norm_out.weight.dtype)
+        return shifts
+
+    @torch.no_grad()
+    def _run(self, x: Tensor, told: Tensor, sides: Sides, copies: int) -> Tensor:
+        """x (B, 2c+1, h, w), told (B or 1, all channels) and sides (copies B,) -> (copies B, c, h, w)."""
         context = None
-        if self.context is not None:
-            chosen = sides if isinstance(sides, Tensor) else torch.tensor(sides, device=x.device)
-            context = self.context[chosen]  # (copies B, m, context channels)
-        kind = self.norm_out.weight.dtype
-        shifts = self.time(timesteps, kind)
-        x = x.to(kind)
+        if self.context is not None:  # (copies B, m, context channels)
+            context = (
+                self.context[sides]
+                if isinstance(sides, Tensor)
+                else torch.stack([self.context[side] for side in sides])
+            )
+        shifts = self.time.split(told)
+        x = x.to(self.norm_out.weight.dtype)
         if "channels_last" in self.rewrites:
             x = x.contiguous(memory_format=torch.channels_last)
         x = self.conv_in(x)

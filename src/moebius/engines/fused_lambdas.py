@@ -6,7 +6,8 @@ Notation as in `moebius.networks.lambdas`: B batch, h heads, n = H*W tokens, m c
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from itertools import groupby
 from typing import Literal
 
 import torch
@@ -31,6 +32,9 @@ SPAN = TILE + WINDOW - 1
 CPU_CHUNK = 700_000
 """Elements of the largest intermediate that the tiled form makes at a time on a CPU: a few MB, which caches hold."""
 GPU_CHUNK = 1 << 26
+ROW_BY_ROW = ("cpu",)
+"""Devices where each row of a batch has an interactive product of its own. Elsewhere rows of one side share theirs:
+with 64 photos, as many products as with one."""
 
 Sides = Tensor | tuple[int, ...]
 """0 = condition, 1 = opposite for each row: numbers, or a tensor (B,) while the network is being traced."""
@@ -212,7 +216,7 @@ class FusedInteractive(nn.Module):
         self.norm = plain_norm(norm, rewrites)
         self.query, self.norm_q = projection(interactive.to_q, norm, interactive.norm_q, rewrites)
         self.positions = nn.Parameter(interactive.positions.detach().clone(), requires_grad=False)
-        self._tables: dict[tuple[object, ...], Tensor] = {}
+        self._tables: dict[tuple[int, int, int], Tensor] = {}
         self.collapsed = context is not None
         scale, shift = batch_norm_affine(interactive.norm_v)
         to_key, to_value = interactive.to_k.weight.detach(), interactive.to_v.weight.detach()
@@ -239,13 +243,12 @@ class FusedInteractive(nn.Module):
         n = height * width
         queries = q.permute(0, 2, 3, 1).reshape(batch, n, self.heads, self.depth)
         if self.collapsed and not isinstance(sides, Tensor):
-            rows = []
-            for row, side in enumerate(
-                sides
-            ):  # a product of its own each: a batched one would copy the table
-                says = torch.bmm(queries[row], self.table(side, height, width).transpose(1, 2))
-                rows.append(says.reshape(n * self.heads, self.tokens) @ self.values[side])
-            out = torch.stack(rows) if len(rows) > 1 else rows[0]
+            apart = q.device.type in ROW_BY_ROW
+            rows, first = [], 0
+            for side, many in _runs(sides, 1 if apart else batch):
+                rows.append(self._of_side(queries[first : first + many], side, height, width))
+                first += many
+            out = torch.cat(rows) if len(rows) > 1 else rows[0]
         else:
             key, value = self._of_rows(sides, context)
             table = self._positions(height, width) + key.unsqueeze(1)  # (B, n, m, k)
@@ -253,16 +256,36 @@ class FusedInteractive(nn.Module):
             out = says.reshape(batch, n * self.heads, self.tokens) @ value
         return out.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
 
+    def _of_side(self, queries: Tensor, side: int, height: int, width: int) -> Tensor:
+        """queries (r, n, h, k) of one side -> (r, n h, v)."""
+        # A product broadcast over the rows would copy the table for each; so the rows stand beside the heads.
+        rows, n, heads, depth = queries.shape
+        beside = queries.transpose(0, 1).reshape(n, rows * heads, depth)
+        says = torch.bmm(beside, self.table(side, height, width).transpose(1, 2))  # (n, r h, m)
+        if rows > 1:
+            says = says.reshape(n, rows, heads, self.tokens).transpose(0, 1)
+        return says.reshape(rows, n * heads, self.tokens) @ self.values[side]
+
     def table(self, side: int, height: int, width: int) -> Tensor:
-        """Positions and keys of one side for a map of height x width: (n, m, k)."""
-        p = self.positions
-        key = (side, height, width, p.data_ptr(), p.dtype, p.device)
-        if key not in self._tables:
-            kept = {
-                k: t for k, t in self._tables.items() if k[3:] == key[3:]
-            }  # not those of weights moved away
-            self._tables = {**kept, key: self._positions(height, width) + self.keys[side]}
-        return self._tables[key]
+        """Positions and keys of one side for a map of height x width: (n, m, k). Made once, until weights move."""
+        key = (side, height, width)
+        if key in self._tables:
+            return self._tables[key]
+        made = self._positions(height, width) + self.keys[side]
+        if not torch.compiler.is_compiling():
+            self._tables = {**self._tables, key: made}
+        return made
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FusedInteractive:
+        def place() -> tuple[object, ...]:
+            p = self.positions
+            return p.data_ptr(), p.dtype, p.device
+
+        before = place()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if place() != before:  # else they stay where they are: a graph may read them there
+            self._tables = {}
+        return self
 
     def _of_rows(self, sides: Sides, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Keys (B, m, k) and values (B, m, v)."""
@@ -281,3 +304,12 @@ class FusedInteractive(nn.Module):
         grid = self.positions.reshape(size, size, rows).permute(2, 0, 1).unsqueeze(0)
         grid = F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False)
         return grid.reshape(rows, height * width).transpose(0, 1).reshape(-1, self.tokens, self.depth)
+
+
+def _runs(sides: tuple[int, ...], most: int) -> Iterator[tuple[int, int]]:
+    """Each side with how many rows of it follow each other, at most so many at a time."""
+    for side, same in groupby(sides):
+        left = len(list(same))
+        while left > 0:
+            yield side, min(left, most)
+            left -= most

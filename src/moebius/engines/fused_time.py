@@ -53,19 +53,41 @@ class FusedTime(nn.Module):
             weights, biases = [torch.cat(weights)], [torch.cat(biases)]
         self.weights, self.biases = _frozen(weights), _frozen(biases)
         self.steps: frozenset[int] | None = None
+        self._places: dict[int, int] = {}
+        self._rows: dict[int, Tensor] = {}
         self.register_buffer("known", None)
         self.register_buffer("table", None)
         self.requires_grad_(False)
         if timesteps is not None:
             self._tabulate(list(timesteps))
 
-    def forward(self, timesteps: Tensor, dtype: torch.dtype) -> list[Tensor]:
-        """timesteps (B,) -> for each block (B, C')."""
+    def forward(self, timesteps: Tensor, dtype: torch.dtype) -> Tensor:
+        """timesteps (B,) -> all blocks' shifts beside each other (B, all channels)."""
         if self.table is None or self.known is None:
-            shifts = self._computed(timesteps)
-        else:
-            shifts = self.table[torch.searchsorted(self.known, timesteps.to(self.known))]
-        return list(torch.split(shifts.to(dtype), self.sizes, dim=1))
+            return self._computed(timesteps).to(dtype)
+        return self.table[torch.searchsorted(self.known, timesteps.to(self.known))].to(dtype)
+
+    def row(self, timestep: int, dtype: torch.dtype) -> Tensor:
+        """What `forward` gives for one timestep (1, all channels), without waiting for the device.
+
+        Out of the table, or computed when the timestep first comes, and kept.
+
+        Raises:
+            ValueError: a timestep that is not in the table.
+        """
+        if self.table is not None:
+            if timestep not in self._places:
+                raise ValueError(self._unknown(timestep))
+            at = self._places[timestep]
+            return self.table[at : at + 1].to(dtype)
+        if timestep not in self._rows:
+            asked = torch.full((1,), timestep, device=self.weights[0].device)
+            self._rows = {**self._rows, timestep: self._computed(asked)}
+        return self._rows[timestep].to(dtype)
+
+    def split(self, shifts: Tensor) -> list[Tensor]:
+        """(B, all channels) -> for each block (B, C')."""
+        return list(torch.split(shifts, self.sizes, dim=1))
 
     def check(self, timesteps: Tensor) -> None:
         """Raises ValueError for one that is not in the table."""
@@ -73,9 +95,11 @@ class FusedTime(nn.Module):
             return
         missing = [step for step in timesteps.tolist() if step not in self.steps]
         if missing:
-            raise ValueError(
-                f"timesteps: expected some of the {len(self.steps)} that the network was fused for, got {missing[0]}"
-            )
+            raise ValueError(self._unknown(missing[0]))
+
+    def _unknown(self, timestep: int) -> str:
+        some = f"some of the {len(self._places)} that the network was fused for"
+        return f"timesteps: expected {some}, got {timestep}"
 
     def _computed(self, timesteps: Tensor) -> Tensor:
         """(B, all channels)."""
@@ -88,6 +112,7 @@ class FusedTime(nn.Module):
         if not timesteps or min(timesteps) < 0:
             raise ValueError(f"timesteps: expected at least one, none below 0, got {timesteps[:8]}")
         self.steps = frozenset(timesteps)
+        self._places = {step: place for place, step in enumerate(sorted(self.steps))}
         self.known = torch.tensor(sorted(self.steps), device=self.weights[0].device)
         self.table = self._computed(self.known)
         self.embedding = None  # the table is all that is needed
@@ -99,6 +124,7 @@ class FusedTime(nn.Module):
             narrowed = moved.dtype in HALF and tensor.dtype not in HALF
             return tensor.to(moved.device) if narrowed else moved
 
+        self._rows = {}
         super()._apply(careful, recurse)  # type: ignore[no-untyped-call]
         return self
 
