@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moebius.benchmarks import rounds, run
-from moebius.benchmarks.cases import Case, Entry, Setting
+from moebius.benchmarks.cases import Case, Entry, Setting, computed
 from moebius.errors import DeviceError
 
 NAMES = ("slow", "quick", "broken")
@@ -30,6 +30,16 @@ class MadeUp(Case):
             ),
             Entry(name="quick", title="the quick one", make=lambda: lambda: None, note="It does nothing"),
             Entry(name="broken", title="the broken one", make=broken),
+            *self.sums(),
+        ]
+
+    def sums(self) -> list[Entry]:
+        """Variants that are computed, of case two alone; one of them of a part that cannot be built."""
+        if self.name != "two":
+            return []
+        return [
+            computed("sum", "the sum", {"slow": 2, "quick": 0.5}, 1),
+            computed("hopeless", "the hopeless sum", {"slow": 1, "broken": 1}, 1),
         ]
 
 

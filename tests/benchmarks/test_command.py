@@ -65,8 +65,10 @@ def test_it_prints_tables(tmp_path: Path) -> None:
         (
             ["--against", "dalle"],
             2,
-            "against: expected some of sd15, flux-fill, sd35-large, lama, got 'dalle'",
+            "against: expected some of pixelhacker, sd15, sd35-large, flux-fill, lama, got 'dalle'",
         ),
+        (["step", "--profile"], 2, "--profile and --parity: expected one of them and no case"),
+        (["--profile", "--parity"], 2, "--profile and --parity: expected one of them and no case"),
         (["--rounds", "0"], 2, "Invalid value for '--rounds'"),
     ],
 )
@@ -79,6 +81,18 @@ def test_errors_are_one_line(
     assert ended.value.code == code
     assert message in error and len(error.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_profile_and_parity_are_written_and_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moebius.benchmarks.profile.profiles", lambda setting: [])
+    monkeypatch.setattr("moebius.benchmarks.parity.SEEDS", (0,))
+    monkeypatch.setattr("moebius.benchmarks.parity.STEPS", 1)
+    for option, name in (("--profile", "profile.md"), ("--parity", "psnr.md")):
+        done = command(option, "--size", "tiny", "--device", "cpu", "--out", tmp_path)
+        assert done.exit_code == 0 and done.stdout == (tmp_path / name).read_text() != ""
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| torch ")]
+    assert [row[0] for row in rows] == ["| torch float32", "| torch bfloat16"]
+    assert float(rows[0][1]) > 45 and 15 < float(rows[1][1]) < float(rows[0][1])
 
 
 def test_without_torch_there_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

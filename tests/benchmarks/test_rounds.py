@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from moebius.benchmarks.rounds import BURN_IN_SECONDS, best, burn_in, measured, shuffled, summary
+from moebius.benchmarks.tables import table
 from moebius.engines.measuring import median, quartiles, ratios, spread, timed
 
 
@@ -112,3 +113,13 @@ def test_variants_that_were_left_out_or_not_counted() -> None:
 def test_memory() -> None:
     found = summary(case(unit="MiB", rounds=[{"a": (100, 0), "b": (300, 0)}, {"a": (102, 0), "b": (300, 0)}]))
     assert found == {"a": {"mib": 101.0}, "b": {"mib": 300.0}}
+
+
+def test_memory_of_a_gpu_is_what_was_used_and_what_was_held() -> None:
+    rounds = [{"a": (100, 0), "b": (300, 512)}]
+    assert summary(case(unit="MiB", rounds=rounds)) == {
+        "a": {"mib": 100.0},
+        "b": {"mib": 300.0, "held_mib": 512.0},
+    }
+    lines = table("memory", case(unit="MiB", rounds=rounds))
+    assert "| variant | MiB | held, MiB | of the first |" in lines and lines[-1] == "| t | 300 | 512 | 3.00 |"

@@ -14,7 +14,7 @@ import pytest
 from child_processes import child
 
 from moebius.benchmarks import run as benchmark
-from moebius.benchmarks.cases import Setting
+from moebius.benchmarks.cases import Entry, Setting
 from moebius.benchmarks.compare import changes, comparison
 from moebius.benchmarks.run import Plan, read, run
 from moebius.benchmarks.tables import report, seconds
@@ -53,6 +53,38 @@ def test_it_measures_and_writes(tmp_path: Path) -> None:
     assert text == report(state)
     assert "### one" in text and "Case one; 2 rounds." in text and "| the quick one | " in text
     assert "Left out: the broken one: needs another machine." in text and "It does nothing." in text
+
+
+@pytest.mark.usefixtures("_made_up")
+def test_what_is_computed_is_computed_within_rounds(tmp_path: Path) -> None:
+    case = run(plan(tmp_path, cases=("two",)))["cases"]["two"]
+    for laps in case["rounds"]:
+        assert laps["sum"] == [2 * laps["slow"][which] + 0.5 * laps["quick"][which] for which in (0, 1)]
+    assert case["failed"]["hopeless"] == "the hopeless sum: its part broken was left out"
+    assert "hopeless" not in case["entries"] and case["entries"]["sum"]["parts"] == [
+        ["slow", 2],
+        ["quick", 0.5],
+    ]
+    before = (tmp_path / "bench.json").read_bytes()
+    run(plan(tmp_path, cases=("two",)))  # it counts as done
+    assert (tmp_path / "bench.json").read_bytes() == before
+
+
+@pytest.mark.usefixtures("_made_up")
+def test_a_variant_that_fails_in_any_way_costs_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: made_up_cases.MadeUp, setting: Setting) -> list[Entry]:
+        return [
+            Entry(name="one", title="fine", make=lambda: lambda: None),
+            Entry(name="two", title="not fine", make=lambda: [][0]),
+        ]
+
+    monkeypatch.setattr(made_up_cases.MadeUp, "open", broken)
+    case = run(plan(tmp_path, cases=("one",)))["cases"]["one"]
+    assert (
+        case["failed"] == {"two": "not fine: IndexError list index out of range"} and len(case["rounds"]) == 2
+    )
 
 
 @pytest.mark.usefixtures("_made_up")

@@ -18,9 +18,11 @@ from moebius.errors import DeviceError, SettingsError
 
 Size = Literal["full", "tiny"]
 Unit = Literal["s", "MiB"]
-Peer = Literal["sd15", "flux-fill", "sd35-large", "lama"]
+Peer = Literal["pixelhacker", "sd15", "sd35-large", "flux-fill", "lama"]
 PEERS: tuple[Peer, ...] = get_args(Peer)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
+PICTURES = (1, 8, 32, 64)
+"""Photos at a time of the cases "pictures:N"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class Setting:
     model: str = "nano"
     """Name or folder of the model that the case "engine" opens on each engine."""
     peers: tuple[Peer, ...] = ()
-    """Networks of others that take part in the case "against"."""
+    """Networks of others that take part in the cases "against" and "pictures:N"."""
 
     def __post_init__(self) -> None:
         if self.size not in get_args(Size):
@@ -59,7 +61,7 @@ class Entry:
     """For the table."""
     make: Callable[[], Callable[[], object]]
     """Loads what is needed and returns the work, which is then called again and again. Work of a case in MiB returns
-    the number. May raise: the variant is then left out, with the reason."""
+    the number, or two of them: used, and held for it. May raise: the variant is then left out, with the reason."""
     images: float = 1.0
     """Photos that one call is worth."""
     dtype: str | None = None
@@ -70,6 +72,17 @@ class Entry:
     """Called before anything is measured; not where a call takes minutes."""
     note: str = ""
     """What a reader has to know, such as that weights are shared between blocks."""
+    parts: tuple[tuple[str, float], ...] = ()
+    """Not measured but computed, round by round: the sum of these variants of the same case, each so many times."""
+
+
+def computed(name: str, title: str, parts: Mapping[str, float], images: float, note: str = "") -> Entry:
+    """A variant that would take too long: how often each of its parts, which are measured in the same rounds."""
+
+    def make() -> Callable[[], object]:
+        raise SettingsError(f"{name} is computed, expected no call of it")
+
+    return Entry(name=name, title=title, make=make, images=images, note=note, parts=tuple(parts.items()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +131,22 @@ def _cases() -> list[Case]:
             Case(name=f"rewrite:{name}", title=f"rewrite {name}, alone and left out", module="denoiser", usual=False)
             for name in rewrites()
         ),
+        Case(
+            name="compiled", title="step of one photo by the engine, compiled and not", module="denoiser", usual=False,
+            most_rounds=5,
+        ),
         Case(name="encode", title="autoencoder, photo to latents", module="autoencoder"),
         Case(name="decode", title="autoencoder, latents to photo", module="autoencoder"),
         Case(name="whole", title="end to end, by steps, autoencoder included", module="whole", most_rounds=3),
         Case(
             name="against", title="one step beside other networks", module="others", usual=False, most_rounds=5
+        ),
+        *(
+            Case(
+                name=f"pictures:{rows}", module="pictures", usual=False, most_rounds=3 if rows <= 8 else 2,
+                title=f"whole pictures from array to array, {rows} at a time, autoencoder included",
+            )
+            for rows in PICTURES
         ),
         *(
             Case(name=f"engine:{part}", title=f"{part} of a model on each engine", module="engine", needs_torch=False)
@@ -133,6 +157,10 @@ def _cases() -> list[Case]:
         Case(
             name="memory", title="peak resident memory of a fresh process", module="processes", needs_torch=False,
             unit="MiB", most_rounds=2,
+        ),
+        Case(
+            name="picture-memory", title="peak memory of a fresh process that makes whole pictures", module="processes",
+            unit="MiB", usual=False, most_rounds=1,
         ),
     ]  # fmt: skip
 

@@ -34,14 +34,35 @@ class Shelf:
         self.setting, self.device = setting, torch.device(setting.device)
         self.plain = cache(lambda: make_denoiser(setting))
         self.reference = cache(lambda: published_graph(self.plain()))
+        self.autocast = lambda: Autocast(self.reference(), self.device)
         self.fused = cache(self._fused)
 
         self.deployed = cache(partial(self._fused, joined=True))
+        self.coder = cache(self._coder)
+
+    def _coder(self, dtype: str) -> Any:
+        from moebius.benchmarks.variants import ready_coder
+
+        return ready_coder(self.setting, dtype)
 
     def _fused(self, dtype: str, chosen: tuple[str, ...] | None = None, joined: bool = False) -> nn.Module:
         weights = sum(p.numel() for p in self.plain().parameters()) * 4 / 2**20
         check_memory(1.5 * weights, self.device)
         return fused_form(self.plain(), dtype, self.device, chosen=chosen, joined=joined)
+
+
+class Autocast(nn.Module):
+    """A float32 network that computes under autocast in bfloat16."""
+
+    def __init__(self, net: nn.Module, device: torch.device):
+        super().__init__()
+        self.net, self.device = net, device
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """As the network's."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            out: torch.Tensor = self.net(*inputs)
+        return out
 
 
 def fused_form(
@@ -69,12 +90,19 @@ def fused_form(
 
 
 def entries(case: Case, setting: Setting) -> list[Entry]:
-    """The variants of "step", "batch:N" and "rewrite:NAME"."""
+    """The variants of "step", "batch:N", "compiled" and "rewrite:NAME"."""
     shelf = Shelf(setting)
+    from moebius.benchmarks.variants import engine_steps
+
+    graphed = shelf.device.type == "cuda" or setting.size == "tiny"
     if case.name == "step":
-        return step_entries(shelf)
+        return step_entries(shelf) + (engine_steps(shelf) if graphed else [])
+    if case.name == "compiled":
+        return engine_steps(shelf, compiled=True, eager=True)
     kind, _, detail = case.name.partition(":")
-    return batch_entries(shelf, int(detail)) if kind == "batch" else rewrite_entries(shelf, detail)
+    if kind == "rewrite":
+        return rewrite_entries(shelf, detail)
+    return batch_entries(shelf, int(detail)) + (engine_steps(shelf, int(detail)) if graphed else [])
 
 
 def number_formats(device: torch.device) -> tuple[str, ...]:
@@ -92,6 +120,10 @@ def step_entries(shelf: Shelf) -> list[Entry]:
         nets: list[tuple[str, str, str, Callable[[], nn.Module]]] = []
         if shelf.setting.reference:
             nets.append((f"reference-{key}", "published graph fp32", "float32", shelf.reference))
+            if shelf.device.type == "cuda" or shelf.setting.size == "tiny":
+                nets.append(
+                    (f"autocast-bf16-{key}", "published graph, bf16 autocast", "float32", shelf.autocast)
+                )
         nets.append((f"plain-{key}", "plain fp32", "float32", shelf.plain))
         for dtype in number_formats(shelf.device):
             for kind, form in (("fused", shelf.fused), ("deployed", shelf.deployed)):
@@ -175,11 +207,20 @@ def step(
         net: Any = make()
         x, timesteps, ids = made_up_inputs(config, rows, shelf.setting, guided=guided)
         x = x.to(DTYPES[dtype])
-        if guided and hasattr(net, "guided"):  # a fused network does once what the pair shares
-            return lambda: net.guided(x[:rows], timesteps)
-        return lambda: net(x, timesteps, ids)
+        return call_of(net, x, timesteps, ids, guided=guided)
 
     return counted(Entry(name=name, title=title, make=work, images=rows, dtype=dtype))
+
+
+def call_of(
+    net: Any, x: torch.Tensor, timesteps: torch.Tensor, ids: torch.Tensor, *, guided: bool
+) -> Callable[[], object]:
+    """One call of a denoiser. A fused one does once what the pair shares, and is given what a timestep shifts, which
+    the engine looks up."""
+    if not hasattr(net, "step"):
+        return lambda: net(x, timesteps, ids)
+    told, rows = net.at(int(timesteps[0])), len(x) // 2 if guided else len(x)
+    return lambda: net.step(x[:rows], told, guided=guided)
 
 
 def counted(entry: Entry) -> Entry:

@@ -20,6 +20,7 @@ from moebius.benchmarks.denoiser import Shelf, counted, step
 from moebius.benchmarks.lama import LamaGenerator
 from moebius.benchmarks.subjects import DTYPES, SHORT, available_mib, diffusers_class, realise
 from moebius.errors import DeviceError
+from moebius.networks import PixelHackerConfig, PixelHackerUNet
 
 SD15: Mapping[str, Any] = MappingProxyType(
     {
@@ -58,14 +59,19 @@ _SMALL: Mapping[Peer, Mapping[str, Any]] = MappingProxyType(
             "caption_projection_dim": 16, "pooled_projection_dim": 16,
         },
         "lama": {"width": 8, "blocks": 2},
+        "pixelhacker": {
+            "latent_size": 8, "channels": (16, 32), "heads": 4, "category_channels": 12, "context_channels": 20,
+            "norm_groups": 4,
+        },
     }
 )  # fmt: skip
 """What is changed for size "tiny"."""
 TITLES: Mapping[Peer, str] = MappingProxyType(
     {
+        "pixelhacker": "PixelHacker, guided step",
         "sd15": "Stable Diffusion 1.5 inpainting, guided step",
-        "flux-fill": "FLUX.1 Fill, step",
         "sd35-large": "Stable Diffusion 3.5 large, guided step",
+        "flux-fill": "FLUX.1 Fill, step",
         "lama": "big LaMa, all of it (one pass)",
     }
 )
@@ -104,15 +110,35 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
 
 def peer_entry(peer: Peer, dtype: str, setting: Setting) -> Entry:
     """One network of somebody else in a number format."""
-    shared = ties(peer, dtype, setting)
-    title = f"{TITLES[peer]}, {SHORT[dtype]}" + (", shared weights" if shared else "")
+    net, note = peer_network(peer, dtype, setting)
+    title = f"{TITLES[peer]}, {SHORT[dtype]}" + (", shared weights" if note else "")
+
+    def work() -> Callable[[], object]:
+        made = net()
+        inputs = peer_inputs(peer, made, dtype, setting)
+        return lambda: made(**inputs)
+
+    return counted(Entry(name=f"{peer}-{SHORT[dtype]}", title=title, make=work, dtype=dtype, note=note))
+
+
+def peer_network(peer: Peer, dtype: str, setting: Setting) -> tuple[Callable[[], Any], str]:
+    """What makes a network of somebody else, on the run's device, and what a reader has to know of it."""
+    device, shared = torch.device(setting.device), ties(peer, dtype, setting)
+
+    def make() -> nn.Module:
+        return tie(build(peer, setting), BLOCKS[peer]) if shared else build(peer, setting)
+
     note = f"{TITLES[peer].partition(',')[0]} does not fit into memory: its blocks share one set of weights"
-    return counted(
-        Entry(
-            name=f"{peer}-{SHORT[dtype]}", title=title, make=lambda: _work(peer, dtype, setting, shared), dtype=dtype,
-            note=note if shared else "",
-        )
-    )  # fmt: skip
+    return lambda: realise(make, device, DTYPES[dtype]), note if shared else ""
+
+
+def peer_inputs(peer: Peer, net: Any, dtype: str, setting: Setting, rows: int = 1) -> dict[str, Tensor]:
+    """What one step of `rows` photos gives a network, by argument, on the run's device."""
+    device, exact = torch.device(setting.device), ("txt_ids", "img_ids")
+    return {
+        name: value.to(device, DTYPES[dtype] if value.is_floating_point() and name not in exact else None)
+        for name, value in made_up(peer, net, setting, rows).items()
+    }
 
 
 def ties(peer: Peer, dtype: str, setting: Setting) -> bool:
@@ -139,6 +165,9 @@ def build(peer: Peer, setting: Setting) -> nn.Module:
     made: nn.Module
     if peer == "lama":
         return LamaGenerator(**small)
+    if peer == "pixelhacker":
+        diffusers_class("UNet2DConditionModel")
+        return PixelHackerUNet(PixelHackerConfig(**small))
     name, config = {
         "sd15": ("UNet2DConditionModel", SD15),
         "flux-fill": ("FluxTransformer2DModel", FLUX_FILL),
@@ -157,42 +186,35 @@ def tie(net: nn.Module, lists: tuple[str, ...]) -> nn.Module:
     return net
 
 
-def _work(peer: Peer, dtype: str, setting: Setting, shared: bool) -> Callable[[], object]:
-    device, kind = torch.device(setting.device), DTYPES[dtype]
-    make = (lambda: tie(build(peer, setting), BLOCKS[peer])) if shared else (lambda: build(peer, setting))
-    net: Any = realise(make, device, kind)
-    inputs = made_up(peer, net, setting)
-    inputs = {
-        name: value.to(
-            device, kind if value.is_floating_point() and name not in ("txt_ids", "img_ids") else None
-        )
-        for name, value in inputs.items()
-    }
-    return lambda: net(**inputs)
-
-
-def made_up(peer: Peer, net: Any, setting: Setting) -> dict[str, Tensor]:
-    """What one step of a photo of 512 x 512 gives a network, by argument; smaller for size "tiny"."""
+def made_up(peer: Peer, net: Any, setting: Setting, rows: int = 1) -> dict[str, Tensor]:
+    """What one step of photos of 512 x 512 gives a network, by argument; smaller for size "tiny"."""
     side = 512 if setting.size == "full" else 64
-    cells = side // 8
+    cells, pair = side // 8, 2 * rows
     if peer == "lama":
-        return {"x": torch.rand(1, 4, side, side)}
+        return {"x": torch.rand(rows, 4, side, side)}
+    if peer == "pixelhacker":
+        ids = torch.arange(net.config.tokens).expand(rows, -1)
+        return {
+            "x": torch.randn(pair, 9, cells, cells), "timesteps": torch.tensor([501]),
+            "category_ids": torch.cat([ids + net.config.tokens, ids]),
+        }  # fmt: skip
     if peer == "sd15":
         return {
-            "sample": torch.randn(2, 9, cells, cells), "timestep": torch.tensor([501]),
-            "encoder_hidden_states": torch.randn(2, 77, net.config.cross_attention_dim),
+            "sample": torch.randn(pair, 9, cells, cells), "timestep": torch.tensor([501]),
+            "encoder_hidden_states": torch.randn(pair, 77, net.config.cross_attention_dim),
         }  # fmt: skip
     text = torch.randn(1, 512 if peer == "flux-fill" else 333, net.config.joint_attention_dim)
     pooled = torch.randn(1, net.config.pooled_projection_dim)
     if peer == "sd35-large":
         return {
-            "hidden_states": torch.randn(2, 16, cells, cells), "encoder_hidden_states": text.repeat(2, 1, 1),
-            "pooled_projections": pooled.repeat(2, 1), "timestep": torch.tensor([501.0, 501.0]),
+            "hidden_states": torch.randn(pair, 16, cells, cells), "encoder_hidden_states": text.repeat(pair, 1, 1),
+            "pooled_projections": pooled.repeat(pair, 1), "timestep": torch.full((pair,), 501.0),
         }  # fmt: skip
     tokens = (cells // 2) ** 2
     places = torch.cartesian_prod(torch.arange(cells // 2), torch.arange(cells // 2)).float()
     return {
-        "hidden_states": torch.randn(1, tokens, net.config.in_channels), "encoder_hidden_states": text,
-        "pooled_projections": pooled, "timestep": torch.tensor([0.5]), "guidance": torch.tensor([30.0]),
+        "hidden_states": torch.randn(rows, tokens, net.config.in_channels),
+        "encoder_hidden_states": text.repeat(rows, 1, 1), "pooled_projections": pooled.repeat(rows, 1),
+        "timestep": torch.full((rows,), 0.5), "guidance": torch.full((rows,), 30.0),
         "img_ids": torch.cat([torch.zeros(tokens, 1), places], dim=1), "txt_ids": torch.zeros(text.shape[1], 3),
     }  # fmt: skip

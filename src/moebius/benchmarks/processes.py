@@ -29,7 +29,9 @@ STARTS = {
 
 
 def entries(case: Case, setting: Setting) -> list[Entry]:
-    """The variants of "start-up" and "memory"."""
+    """The variants of "start-up", "memory" and "picture-memory"."""
+    if case.name == "picture-memory":
+        return picture_entries(setting)
     return start_entries(setting) if case.name == "start-up" else memory_entries(setting)
 
 
@@ -63,6 +65,24 @@ def memory_entries(setting: Setting) -> list[Entry]:
         Entry(name=name, title=title, make=partial(_peak, name, setting), note=told)
         for name, title in kinds.items()
     ]
+
+
+def picture_entries(setting: Setting) -> list[Entry]:
+    """Fresh processes that make whole pictures, two steps each: ours, the published inference, networks of others."""
+    kinds = {f"ours:{rows}": f"Moebius bf16, {_at_a_time(rows)}" for rows in (1, 8, 32)}
+    kinds |= {"reference:1": f"published inference fp32, {_at_a_time(1)}"} if setting.reference else {}
+    kinds |= {f"{peer}:1": f"{peer} bf16, {_at_a_time(1)}" for peer in setting.peers}
+    return [
+        Entry(name=name, title=title, make=partial(_peak, f"picture:{name}", setting), note=PICTURES_TOLD)
+        for name, title in kinds.items()
+    ]
+
+
+PICTURES_TOLD = "Networks with random weights, from when they are built on; text encoders are left out"
+
+
+def _at_a_time(rows: int) -> str:
+    return f"{rows} picture{'s' if rows > 1 else ''} at a time"
 
 
 def run_process(arguments: Sequence[str], setting: Setting) -> str:
@@ -105,12 +125,14 @@ def _inpaint(setting: Setting) -> Callable[[], object]:
     return work
 
 
-def _peak(name: str, setting: Setting) -> Callable[[], float]:
+def _peak(name: str, setting: Setting) -> Callable[[], float | tuple[float, float]]:
     """MiB that a process takes at most which does that one thing (`moebius.benchmarks.fresh`)."""
     told = json.dumps({"size": setting.size, "device": setting.device, "threads": setting.threads})
 
-    def work() -> float:
+    def work() -> float | tuple[float, float]:
         lines = run_process(["-m", "moebius.benchmarks.fresh", name, told], setting).splitlines()
-        return float(json.loads(lines[-1])["peak_mib"])
+        found = json.loads(lines[-1])
+        used, held = float(found["peak_mib"]), float(found["held_mib"])
+        return (used, held) if held else used
 
     return work

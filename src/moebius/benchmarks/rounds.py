@@ -53,9 +53,10 @@ def summary(case: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         case: of the results file: `entries`, `base`, `rounds`, `peaks`, `unit`.
 
     Returns:
-        By variant: `seconds` and `processor_seconds` (or `mib`) as medians; `faster` and `processor_faster`, quartiles
-        and median of the rounds' ratios to the base, per photo; and for counted variants `gflops` (10^9 operations a
-        second), `of_peak` and `processor_of_peak` (of the machine's own best in that number format, same round).
+        By variant: `seconds` and `processor_seconds` (or `mib`, with `held_mib` on a GPU) as medians; `faster` and
+        `processor_faster`, quartiles and median of the rounds' ratios to the base, per photo; and for counted variants
+        `gflops` (10^9 operations a second), `of_peak` and `processor_of_peak` (of the machine's own best in that number
+        format, same round).
     """
     rounds, entries, base, peaks = case["rounds"], case["entries"], case["base"], case.get("peaks", [])
     found: dict[str, dict[str, Any]] = {}
@@ -65,6 +66,8 @@ def summary(case: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             continue
         if case["unit"] == "MiB":
             found[name] = {"mib": median([lap[0] for lap in laps])}
+            if any(lap[1] for lap in laps):
+                found[name]["held_mib"] = median([lap[1] for lap in laps])
             continue
         row: dict[str, Any] = {
             "seconds": median([lap[CLOCK] for lap in laps]),

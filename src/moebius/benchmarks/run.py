@@ -118,6 +118,7 @@ class _Measuring:
         self._entries = {entry.name: entry for entry in entries}
         self._works: dict[str, Work] = {}
         self._repeats: dict[str, int] = {}
+        self._computed: dict[str, tuple[tuple[str, float], ...]] = {}
         self._wait: Wait = lambda: None
         self._building: Callable[[], Any] = nullcontext
         self._running: Callable[[], Any] = nullcontext
@@ -134,6 +135,8 @@ class _Measuring:
             if time.monotonic() >= ends:
                 return
             self._prepare(name)
+        for entry in self._entries.values():
+            self._compute(entry)
         if not self._works:
             self._save()
             return
@@ -144,19 +147,33 @@ class _Measuring:
             found: dict[str, Any] = {}
             for name in shuffled(sorted(self._works), self._plan.seed, number):
                 found[name] = self._measure(name)
+            for name, parts in self._computed.items():
+                found[name] = [sum(often * found[part][which] for part, often in parts) for which in (0, 1)]
             self._known["peaks"].append(peaks.measure() if peaks is not None else {})
             self._known["rounds"].append(found)
             self._known["load"].append(load())
             self._save()
 
     def _missing(self, wanted: int) -> bool:
-        return any(sum(name in each for each in self._known["rounds"]) < wanted for name in self._works)
+        names = (*self._works, *self._computed)
+        return any(sum(name in each for each in self._known["rounds"]) < wanted for name in names)
+
+    def _compute(self, entry: Entry) -> None:
+        """Let a variant that is computed take part, if its parts do."""
+        lacking = [part for part, _ in entry.parts if part not in self._works]
+        self._known["failed"].pop(entry.name, None) if entry.parts else None
+        if lacking:
+            self._known["failed"][entry.name] = f"{entry.title}: its part {lacking[0]} was left out"
+        elif entry.parts:
+            self._computed[entry.name] = entry.parts
+            self._known["entries"][entry.name] = _told(entry) | {"flops": 0, "bytes": 0}
 
     def _prepare(self, name: str) -> None:
         entry = self._entries[name]
+        if entry.parts:
+            return
         self._tell(f"{self._case.name}: {entry.title}")
         self._known["failed"].pop(name, None)
-        told = {"title": entry.title, "images": entry.images, "dtype": entry.dtype, "note": entry.note}
         try:
             with self._building():
                 work = entry.make()
@@ -166,17 +183,19 @@ class _Measuring:
             warm = entry.warm and self._case.unit == "s" and time.monotonic() - began < BURN_IN_SECONDS
             with self._running():
                 self._repeats[name] = burn_in(work, self._wait) if warm else 1
-        except (MoebiusError, RuntimeError, ImportError, MemoryError, OSError) as error:
-            self._known["failed"][name] = " ".join(f"{entry.title}: {error}".split())[:300]
+        except Exception as error:  # whatever ails one variant, the others of an unattended run are measured
+            reason = str(error) if isinstance(error, MoebiusError) else f"{type(error).__name__} {error}"
+            self._known["failed"][name] = " ".join(f"{entry.title}: {reason}".split())[:300]
             return
         self._works[name] = work
-        self._known["entries"][name] = told | {"flops": flops, "bytes": moved}
+        self._known["entries"][name] = _told(entry) | {"flops": flops, "bytes": moved}
 
     def _measure(self, name: str) -> list[float]:
         with self._running():
             if self._case.unit == "MiB":
                 found: Any = self._works[name]()
-                return [float(found), 0.0]
+                used, held = found if isinstance(found, tuple) else (found, 0.0)
+                return [float(used), float(held)]
             return list(measured(self._works[name], self._wait, self._repeats[name]))
 
     def _peaks(self) -> Any:
@@ -191,6 +210,17 @@ class _Measuring:
 
         setting = self._plan.setting
         return Peaks(sorted(map(str, dtypes)), torch.device(setting.device), setting.size, self._wait)
+
+
+def _told(entry: Entry) -> dict[str, Any]:
+    """What the file says of a variant besides its numbers."""
+    told: dict[str, Any] = {
+        "title": entry.title,
+        "images": entry.images,
+        "dtype": entry.dtype,
+        "note": entry.note,
+    }
+    return told | ({"parts": [list(part) for part in entry.parts]} if entry.parts else {})
 
 
 def _empty(case: Case, entries: list[Entry], code: str) -> dict[str, Any]:

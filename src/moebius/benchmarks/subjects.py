@@ -65,6 +65,23 @@ def make_autoencoder(setting: Setting, *, taesdxl: bool = False) -> Autoencoder:
     return Autoencoder(realise(build, torch.device(setting.device)), replace(spec, latent_scale=scale))
 
 
+def make_wide_autoencoder(setting: Setting, dtype: str) -> Autoencoder:
+    """The autoencoder of Stable Diffusion 3.5 and FLUX.1 at random weights: 16 channels of latents."""
+    spec = spec_of(setting)
+    build: Callable[[], nn.Module]
+    if setting.size == "tiny":
+        build = lambda: NanoAutoencoder(replace(TINY_AUTOENCODER, latent_channels=16))  # noqa: E731
+    else:
+        config = {**VAE_CONFIG, "latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
+        kind = diffusers_class(vae_kind(config))
+        build = lambda: kind.from_config(config)  # noqa: E731
+    found = Autoencoder(
+        realise(build, torch.device(setting.device), DTYPES[dtype]), replace(spec, latent_scale=1.0)
+    )
+    found.channels = 16
+    return found
+
+
 def spec_of(setting: Setting) -> ModelSpec:
     """How the measured model is fed and sampled: as published."""
     published = find("pretrained")
@@ -86,7 +103,7 @@ def realise(build: Callable[[], M], device: torch.device, dtype: torch.dtype = t
         DeviceError: there is not enough memory; says how much is wanted.
     """
     with torch.device("meta"):
-        net = build().to(dtype)
+        net = nn.Module.to(build(), dtype)  # diffusers' own warns of what does not matter here
     wanted = sum(t.numel() * t.element_size() for t in (*net.parameters(), *net.buffers())) / 2**20
     check_memory(wanted, device)
     net = net.to_empty(device=device)

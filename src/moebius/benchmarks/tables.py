@@ -21,6 +21,9 @@ TIMES = (
     "of peak, CPU",
 )
 MEMORY = ("variant", "MiB", "of the first")
+HELD = ("variant", "MiB", "held, MiB", "of the first")
+PICTURES = ("variant", "how", "a call", "a picture", "pictures/s", "faster")
+PARTS = ("part", "a call", "a picture", "GFLOP", "GFLOP/s", "of peak")
 LEGEND = (
     "Time and CPU time (over all threads) are of one call, medians of the rounds. Faster: times faster than the first "
     "line, per photo; the median of the rounds' ratios, in brackets the quartiles. GFLOP are 2 a multiply-add of "
@@ -50,15 +53,64 @@ def report(state: Mapping[str, Any]) -> str:
 def table(name: str, case: Mapping[str, Any]) -> list[str]:
     """One case: a heading, what it was measured beside, a row a variant, and what was left out."""
     rows = summary(case)
+    if name.startswith("pictures:"):
+        return _pictures(name, case, rows)
     memory = case["unit"] == "MiB"
-    head = MEMORY if memory else TIMES
+    held = any("held_mib" in row for row in rows.values())
+    head = (HELD if held else MEMORY) if memory else TIMES
     lines = [f"### {name}", "", " ".join(_told(case)), ""]
     if rows:
         lines += ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for key, row in rows.items():
         entry = case["entries"][key]
-        cells = _memory_cells(row, rows.get(case["base"])) if memory else _time_cells(row, entry)
+        cells = _memory_cells(row, rows.get(case["base"]), held) if memory else _time_cells(row, entry)
         lines.append("| " + " | ".join([entry["title"], *cells]) + " |")
+    return [*lines, *_after(case)]
+
+
+def _pictures(name: str, case: Mapping[str, Any], rows: Mapping[str, Any]) -> list[str]:
+    """Whole pictures, and the parts of those that are computed."""
+    lines = [f"### {name}", "", " ".join(_told(case)), ""]
+    for head, parts in ((PICTURES, False), (PARTS, True)):
+        lines += ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
+        for key, row in sorted(rows.items(), key=lambda item: item[0] != case["base"]):
+            entry = case["entries"][key]
+            if is_part(key) is not parts:
+                continue
+            each = row["seconds"] / entry["images"]
+            cells = [entry["title"].removesuffix(", computed")]
+            if parts:
+                cells += [seconds(row["seconds"]), seconds(each), *_work_cells(row, entry)]
+            else:
+                how = "computed" if entry.get("parts") else "measured"
+                cells += [
+                    how,
+                    seconds(row["seconds"]),
+                    seconds(each),
+                    f"{1 / each:.3g}",
+                    _spread(row.get("faster")),
+                ]
+            lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    return [*lines[:-1], *_after(case)]
+
+
+def is_part(key: str) -> bool:
+    """Whether a variant of "pictures:N" is no picture but a part of one."""
+    return ":" in key
+
+
+def _work_cells(row: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{entry['flops'] / 1e9:.1f}" if entry["flops"] else "-",
+        f"{row['gflops']:.4g}" if "gflops" in row else "-",
+        f"{100 * row['of_peak']:.0f} %" if "of_peak" in row else "-",
+    ]
+
+
+def _after(case: Mapping[str, Any]) -> list[str]:
+    """What stands below a table: notes, and what was left out."""
+    lines: list[str] = []
     notes = dict.fromkeys(entry["note"] for entry in case["entries"].values() if entry["note"])
     if notes:
         lines += ["", *(f"{note}." for note in notes)]
@@ -96,8 +148,9 @@ def _time_cells(row: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _memory_cells(row: Mapping[str, Any], base: Mapping[str, Any] | None) -> list[str]:
-    return [f"{row['mib']:.0f}", f"{row['mib'] / base['mib']:.2f}" if base else "-"]
+def _memory_cells(row: Mapping[str, Any], base: Mapping[str, Any] | None, held: bool) -> list[str]:
+    beside = [f"{row['held_mib']:.0f}" if "held_mib" in row else "-"] if held else []
+    return [f"{row['mib']:.0f}", *beside, f"{row['mib'] / base['mib']:.2f}" if base else "-"]
 
 
 def _spread(values: Sequence[float] | None) -> str:

@@ -9,31 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from moebius.benchmarks.cases import Case, Entry, Setting
 from moebius.benchmarks.denoiser import Shelf, number_formats
 from moebius.benchmarks.photos import disc_photo
-from moebius.benchmarks.subjects import DTYPES, SHORT, make_autoencoder, spec_of
+from moebius.benchmarks.subjects import SHORT, make_autoencoder, spec_of
+from moebius.benchmarks.variants import FormatEngine, ready_coder
 from moebius.engines.networks import Autoencoder
-from moebius.engines.torch import TorchEngine, ready
 from moebius.pipeline import Moebius
 from moebius.pipeline.official import FACTOR, GUIDANCE, reconstruct_official
 from moebius.pipeline.official import STEPS as PUBLISHED_STEPS
-
-
-class FormatEngine(TorchEngine):
-    """A torch engine over networks in memory, the denoiser in any number format."""
-
-    @classmethod
-    def holding(
-        cls, setting: Setting, denoiser: nn.Module, autoencoder: Autoencoder, dtype: str
-    ) -> FormatEngine:
-        """The engine of a measured model."""
-        engine = cls.__new__(cls)
-        engine._hold(spec_of(setting), denoiser, autoencoder, torch.device(setting.device), DTYPES[dtype])
-        return engine
-
 
 STEPS = (20, 8, 4, 1)
 """Of the deployed form; the plain network runs the first number alone."""
@@ -49,7 +34,14 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
 
     @cache
     def coders(dtype: str, taesdxl: bool) -> Autoencoder:
-        return ready(make_autoencoder(setting, taesdxl=taesdxl), shelf.device, DTYPES[dtype])
+        return ready_coder(setting, dtype, taesdxl=taesdxl)
+
+    @cache
+    def engine(kind: str, dtype: str, taesdxl: bool) -> FormatEngine:
+        plain = kind == "plain"
+        denoiser = shelf.plain() if plain else shelf.deployed(dtype)
+        graphs = False if plain else None  # as users get it
+        return FormatEngine.holding(setting, denoiser, coders(dtype, taesdxl), dtype, graphs=graphs)
 
     found = []
     if setting.reference:
@@ -58,47 +50,31 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
             Entry(name="reference", title=title, make=partial(_published, setting, shelf), warm=False)
         )
 
-    def add(
-        kind: str,
-        make: Callable[[], nn.Module],
-        dtype: str,
-        steps: int,
-        guidance: float,
-        *,
-        taesdxl: bool = False,
-    ) -> None:
+    def add(kind: str, dtype: str, steps: int, guidance: float, *, taesdxl: bool = False) -> None:
         tail = "no pair" if guidance == 1.0 else "guided"
         title = f"{kind} {SHORT[dtype]}, {steps} step{'s' if steps > 1 else ''}, {tail}"
-        coder_of = partial(coders, dtype, taesdxl)
-        work = partial(_ours, setting, make, coder_of, dtype, steps, guidance)
+        work = partial(_ours, setting, partial(engine, kind, dtype, taesdxl), steps, guidance)
         name = f"{kind}-{SHORT[dtype]}-{steps}-{tail.replace(' ', '-')}"
         if taesdxl:
             title, name = f"{title}, taesdxl", f"{name}-taesdxl"
         found.append(Entry(name=name, title=title, make=work, warm=steps == STEPS[-1]))
 
-    add("plain", shelf.plain, "float32", STEPS[0], GUIDANCE)
+    add("plain", "float32", STEPS[0], GUIDANCE)
     for dtype in number_formats(shelf.device):
-        deployed = partial(shelf.deployed, dtype)
         for steps in STEPS if dtype != "float32" else STEPS[:1]:
-            add("deployed", deployed, dtype, steps, GUIDANCE)
+            add("deployed", dtype, steps, GUIDANCE)
             if dtype != "float32":
-                add("deployed", deployed, dtype, steps, 1.0)
+                add("deployed", dtype, steps, 1.0)
                 if dtype == "bfloat16":
-                    add("deployed", deployed, dtype, steps, 1.0, taesdxl=True)
+                    add("deployed", dtype, steps, 1.0, taesdxl=True)
     return found
 
 
 def _ours(
-    setting: Setting,
-    denoiser: Callable[[], nn.Module],
-    coder_of: Callable[[], Autoencoder],
-    dtype: str,
-    steps: int,
-    guidance: float,
+    setting: Setting, opened: Callable[[], FormatEngine], steps: int, guidance: float
 ) -> Callable[[], object]:
     """The pipeline over networks in memory; everything but opening the model is in it."""
-    engine = FormatEngine.holding(setting, denoiser(), coder_of(), dtype)
-    model = Moebius(spec_of(setting), engine, model_hash="random")
+    model = Moebius(spec_of(setting), opened(), model_hash="random")
     photo, mask = disc_photo(spec_of(setting).size)
     return lambda: model(photo, mask, steps=steps, guidance=guidance, grow=0, feather=0)
 

@@ -31,8 +31,13 @@ moebius train bench measures training steps.
 )
 @click.option("--baseline", type=click.Choice(["reference"]), help="Also the published graph, as released.")
 @click.option(
-    "--against", multiple=True, metavar="NETWORK", help="sd15, flux-fill, sd35-large or lama; repeatable."
+    "--against",
+    multiple=True,
+    metavar="NETWORK",
+    help="pixelhacker, sd15, sd35-large, flux-fill or lama; repeatable. For against and pictures.",
 )
+@click.option("--profile", is_flag=True, help="Where a step and a decode spend their time, instead of cases.")
+@click.option("--parity", is_flag=True, help="PSNR of pictures by number format, instead of cases.")
 @click.option("--model", default="nano", show_default=True, help="Name or folder, for the case engine.")
 @click.option("--compare", type=click.Path(path_type=Path), help="An earlier bench.json: what has changed.")
 @click.option(
@@ -45,6 +50,8 @@ def bench(
     listing: bool,
     as_json: bool,
     compare: Path | None,
+    profile: bool,
+    parity: bool,
     baseline: str | None,
     **options: Any,
 ) -> None:
@@ -66,8 +73,13 @@ def bench(
         size=options["size"], device=benchmark.choose_device_name(options["device"]), threads=options["threads"],
         reference=baseline is not None, peers=options["against"], model=options["model"],
     )  # fmt: skip
-    if setting.peers and cases and "against" not in cases:
+    if setting.peers and cases and not any(case.startswith(COMPARING) for case in cases):
         raise InputError(f"--against: expected the case against among {', '.join(cases)}, or no case at all")
+    if profile or parity:
+        if cases or (profile and parity):
+            raise InputError("--profile and --parity: expected one of them and no case")
+        _instead(setting, options["out"], profile)
+        return
     kept = {name: options[name] for name in ("out", "rounds", "minutes", "seed")}
     plan = benchmark.Plan(cases=cases, setting=setting, **kept)
     watched = sys.stderr.isatty()
@@ -84,6 +96,30 @@ def bench(
     click.echo(report(state), nl=False)
     if earlier is not None:
         click.echo("\n" + comparison(earlier, state), nl=False)
+
+
+COMPARING = ("against", "pictures", "picture-memory")
+"""Cases that networks of others take part in."""
+
+
+def _instead(setting: Any, out: Path, profile: bool) -> None:
+    """Measure something else than cases, print it, and write it to profile.md or psnr.md in the folder."""
+    from moebius.benchmarks.run import use_threads
+    from moebius.imaging.atomic import atomic_file
+
+    use_threads(setting.threads)
+    if profile:
+        from moebius.benchmarks.profile import profile_report, profiles
+
+        name, text = "profile.md", profile_report(profiles(setting), setting)
+    else:
+        from moebius.benchmarks.parity import parity_report
+
+        name, text = "psnr.md", parity_report(setting)
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_file(out / name, overwrite=True) as file:
+        file.write(text.encode())
+    click.echo(text, nl=False)
 
 
 def _watch(words: str) -> None:
