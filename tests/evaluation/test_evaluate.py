@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ COMPARED = ("rows.csv", "results.json", "results.md")
 """Files that two runs must write alike, to the last byte."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread_as_the_command() -> Iterator[None]:
+@contextlib.contextmanager
+def threads_of_the_command() -> Iterator[None]:
     import torch
 
     threads, opencv = torch.get_num_threads(), cv2.getNumThreads()
@@ -43,6 +44,12 @@ def one_thread_as_the_command() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     cv2.setNumThreads(opencv)
+
+
+@pytest.fixture(autouse=True)
+def one_thread_as_the_command() -> Iterator[None]:
+    with threads_of_the_command():
+        yield
 
 
 @pytest.fixture
@@ -53,6 +60,24 @@ def request_(photos: Path, networks: Path, tiny_prefill: Path, tmp_path: Path) -
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was asked for once, for all tests that only read it."""
+
+    results: dict[str, Any]
+    out: Path
+
+
+@pytest.fixture(scope="module")
+def measured(
+    photos: Path, networks: Path, tiny_prefill: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Measured:
+    """`request_` in a folder of its own, measured without a break."""
+    asked = request_.__wrapped__(photos, networks, tiny_prefill, tmp_path_factory.mktemp("measured"))
+    with threads_of_the_command():
+        return Measured(evaluate_request(asked), asked.out)
+
+
 def written(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in COMPARED}
 
@@ -61,9 +86,9 @@ def methods_of(results: dict[str, Any]) -> list[tuple[str, str]]:
     return [(method["id"].split(":")[0], method["kind"]) for method in results["methods"]]
 
 
-def test_results(request_: Request) -> None:
-    results = evaluate_request(request_)
-    assert results == json.loads((request_.out / "results.json").read_text())
+def test_results(measured: Measured) -> None:
+    results = measured.results
+    assert results == json.loads((measured.out / "results.json").read_text())
     assert (results["photos"], results["holes"], results["format"]) == (4, 12, 2)
     assert methods_of(results) == [
         ("telea", "peer"), ("push-pull", "peer"), ("autoencoder@tiny-prefill", "reference"),
@@ -74,14 +99,14 @@ def test_results(request_: Request) -> None:
     families, groups = ("thin", "medium", "thick", "all"), ("natural", "portrait", "all")
     assert places == {(family, group) for family in families for group in groups}
     assert len(results["cells"]) == 12 * 5
-    measured = {metric["name"] for metric in results["metrics"]}
-    assert measured == {
+    names = {metric["name"] for metric in results["metrics"]}
+    assert names == {
         name for name, metric in BY_NAME.items()
         if metric.scope != "set" and name not in ("lpips", "lpips_alex", "lpips_vgg", "returns", "object_left")
     }  # fmt: skip
     for cell in results["cells"]:
         seeds = set() if cell["method"] == results["main"] else {"diversity"}
-        assert set(cell["metrics"]) == measured - seeds
+        assert set(cell["metrics"]) == names - seeds
         for name, number in cell["metrics"].items():
             assert number["low"] <= number["mean"] <= number["high"], name
         assert cell["metrics"]["outside_share"]["mean"] == (
@@ -128,11 +153,10 @@ def test_distances_of_sets(request_: Request, tmp_path: Path) -> None:
     assert differences["telea"]["mean"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_tables_of_rows(request_: Request) -> None:
-    evaluate_request(request_)
-    with (request_.out / "rows.csv").open(newline="") as file:
+def test_tables_of_rows(measured: Measured) -> None:
+    with (measured.out / "rows.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    table = parquet.read_table(request_.out / "rows.parquet").to_pylist()
+    table = parquet.read_table(measured.out / "rows.parquet").to_pylist()
     assert len(lines) == len(table) == 12 * 5
     for line, row in zip(lines, table, strict=True):
         assert list(line) == list(row)
@@ -141,14 +165,14 @@ def test_tables_of_rows(request_: Request) -> None:
     assert table[0]["photo"] == "photo0" and isinstance(table[0]["mae"], float)
 
 
-def test_two_runs_agree_bit_for_bit_whatever_the_workers(request_: Request, tmp_path: Path) -> None:
-    evaluate_request(request_)
+def test_two_runs_agree_bit_for_bit_whatever_the_workers(
+    request_: Request, measured: Measured, tmp_path: Path
+) -> None:
     evaluate_request(replace(request_, out=tmp_path / "again", workers=3))
-    assert written(request_.out) == written(tmp_path / "again")
+    assert written(measured.out) == written(tmp_path / "again")
 
 
-def test_interrupted_runs_go_on(request_: Request, tmp_path: Path) -> None:
-    evaluate_request(request_)
+def test_interrupted_runs_go_on(request_: Request, measured: Measured, tmp_path: Path) -> None:
     broken, counts = replace(request_, out=tmp_path / "broken"), []
 
     def stop(pieces: Iterable[Any], count: int) -> Iterable[Any]:
@@ -167,12 +191,11 @@ def test_interrupted_runs_go_on(request_: Request, tmp_path: Path) -> None:
     evaluate_request(broken, watch)
     evaluate_request(broken, watch)
     assert counts == [12 - 5, 0]
-    assert written(broken.out) == written(request_.out)
+    assert written(broken.out) == written(measured.out)
 
 
-def test_killed_runs_go_on(request_: Request, tmp_path: Path) -> None:
+def test_killed_runs_go_on(request_: Request, measured: Measured, tmp_path: Path) -> None:
     """A real process, SIGKILL at a bad moment, the same command again."""
-    evaluate_request(request_)
     program = [
         sys.executable, "-c", "from moebius.cli import main; main()", "evaluate", "--data", str(request_.data),
         "--features", str(request_.features), "--model", request_.models[0], "--peer", "telea", "--peer", "push-pull",
@@ -187,7 +210,7 @@ def test_killed_runs_go_on(request_: Request, tmp_path: Path) -> None:
     assert not (tmp_path / "killed" / "results.json").exists()
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert written(tmp_path / "killed") == written(request_.out)
+    assert written(tmp_path / "killed") == written(measured.out)
 
 
 def _rows(path: Path) -> int:

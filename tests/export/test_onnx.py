@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 
-SIZES = replace(DENOISER, layers=1, channels=(16, 32, 32))
+SIZES = replace(DENOISER, layers=1, channels=(16, 32))
 SPEC = replace(LIKE_NANO, denoiser=SIZES.to_dict())
 
 

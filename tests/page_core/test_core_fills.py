@@ -147,14 +147,13 @@ def test_nano_in_node_gives_pythons_picture(core: Core, tmp_path: Path) -> None:
         "check": check_numbers(folder.spec, folder.path),
     }
     model = Moebius.from_pretrained("nano", engine="onnx", device="cpu")
-    for name in ("spoon.png", "rocket.jpg"):
-        photo = read_photo(EXAMPLES / name)
-        mask = read_mask(EXAMPLES / f"{Path(name).stem}_mask.png", size=photo.size)
-        result = model(photo, mask, seed=1)
-        found = filled(core, as_photo(photo.pixels), mask, folder.spec, runtime, seed=1)
-        difference = np.abs(found["data"].reshape(*mask.shape, 4)[..., :3].astype(int) - result.photo.pixels)
-        hole = grow_objects(mask, None)
-        outside = ~grow_objects(hole, 6)
-        told = f"{name}: at most {difference.max()} of 255 off, {difference[hole].mean():.1e} in the mean of the hole"
-        logging.getLogger(__name__).info(told)
-        assert difference.max() <= 2 and not difference[outside].any()
+    photo = read_photo(EXAMPLES / "rocket.jpg")  # a browser is given another one
+    mask = read_mask(EXAMPLES / "rocket_mask.png", size=photo.size)
+    result = model(photo, mask, seed=1)
+    found = filled(core, as_photo(photo.pixels), mask, folder.spec, runtime, seed=1)
+    difference = np.abs(found["data"].reshape(*mask.shape, 4)[..., :3].astype(int) - result.photo.pixels)
+    hole = grow_objects(mask, None)
+    outside = ~grow_objects(hole, 6)
+    told = f"at most {difference.max()} of 255 off, {difference[hole].mean():.1e} in the mean of the hole"
+    logging.getLogger(__name__).info(told)
+    assert difference.max() <= 2 and not difference[outside].any()

@@ -19,7 +19,7 @@ pytest.importorskip("fastapi", reason="needs moebius-inpaint[serve]")
 
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server with nano and default settings for every test that does no harm to it."""
+    """One server with a quick nano and default settings for every test that does no harm to it."""
     with running_server(tmp_path_factory.mktemp("server")) as server:
         yield server
 

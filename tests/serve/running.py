@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from child_processes import wait_until
+from quick_nano import quick_nano
 
 
 @dataclass
@@ -31,6 +32,11 @@ class Server:
         with urllib.request.urlopen(f"{self.url}/v1/info") as answer:
             found: dict[str, Any] = json.load(answer)
         return found
+
+    @property
+    def model(self) -> Path:
+        """The quick nano that it was started with."""
+        return self.log.with_name("nano")
 
     @property
     def worker(self) -> int:
@@ -54,15 +60,18 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server(folder: Path, *arguments: str, ready: bool = True) -> Iterator[Server]:
+def running_server(folder: Path, *arguments: str, ready: bool = True, quick: bool = True) -> Iterator[Server]:
     """`moebius serve` on a free port, until the block ends.
 
     Args:
         folder: where its log goes; also its home and its folder for temporary files.
         ready: wait until it has loaded its model.
+        quick: with `quick_nano`, in place of the model that everybody gets.
     """
     temporary = folder / "temporary"
     temporary.mkdir(parents=True, exist_ok=True)
+    if quick:
+        arguments = ("--model", str(quick_nano(folder / "nano")), *arguments)
     log = folder / "serve.log"
     environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONWARNINGS": "default"}
     with log.open("w") as sink:

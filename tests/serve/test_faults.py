@@ -20,6 +20,7 @@ from asking import LONG, error_of, events, form, numbers, pixels_of, png, quiet
 from child_processes import PATIENCE, wait_until
 from made_photos import picture
 from poisoned import POISON, run_poisoned
+from quick_nano import quick_nano
 from running import Server, running_server
 
 from moebius.serve import Limits, WorkerOptions, link
@@ -79,7 +80,7 @@ def test_a_worker_that_is_killed(own: Server, photo: bytes, mask: bytes) -> None
 
 
 def test_a_photo_that_workers_die_of_harms_no_other(
-    photo: bytes, mask: bytes, monkeypatch: pytest.MonkeyPatch, server: str
+    photo: bytes, mask: bytes, monkeypatch: pytest.MonkeyPatch, server: str, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(link, "run_worker", run_poisoned)
     photos = [png(picture(96, 64, seed=seed)) for seed in range(4)]
@@ -97,14 +98,14 @@ def test_a_photo_that_workers_die_of_harms_no_other(
         assert numbers(url)["moebius_held_bytes"] == 0
         assert fill(url, photos[0], mask).content == expected[0]
 
-    serve_here(ask)
+    serve_here(ask, quick_nano(tmp_path / "nano"))
 
 
-def serve_here(ask: Callable[[str], None]) -> None:
+def serve_here(ask: Callable[[str], None], model: Path) -> None:
     """A server in a thread of this process, for as long as `ask` needs it."""
     import uvicorn
 
-    app = create_app([WorkerOptions("nano")], Limits())
+    app = create_app([WorkerOptions(str(model))], Limits())
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none", lifespan="on"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -209,18 +209,18 @@ def name_in(headers: Mapping[str, str]) -> str:
 
 
 def test_the_same_bytes_as_library_and_program(
-    server: str, photo: bytes, mask: bytes, tmp_path: Path
+    shared_server: Server, photo: bytes, mask: bytes, tmp_path: Path
 ) -> None:
-    ours = ask(server, photo, mask, seed=11, steps=2).content
+    model, ours = shared_server.model, ask(shared_server.url, photo, mask, seed=11, steps=2).content
     (tmp_path / "photo.png").write_bytes(photo)
     (tmp_path / "mask.png").write_bytes(mask)
     buffer = io.BytesIO()
-    result = Moebius.from_pretrained("nano")(read_photo(photo), mask, seed=11, steps=2)
+    result = Moebius.from_pretrained(model)(read_photo(photo), mask, seed=11, steps=2)
     write_photo(result.photo, buffer, format="png")
     assert ours == buffer.getvalue()
     arguments = ["inpaint", "photo.png", "mask.png", "-o", "out.png", "--seed", "11", "--steps", "2"]
     paths = [str(tmp_path / each) if each.endswith(".png") else each for each in arguments]
-    main(paths)
+    main([*paths, "--model", str(model)])
     assert ours == (tmp_path / "out.png").read_bytes()
 
 

@@ -93,7 +93,8 @@ def test_previews_fit_their_boxes(client: httpx.Client) -> None:
         drawn = np.asarray(image.resize((right - left, bottom - top))).astype(int)
         around = pixels_of(photo)[top:bottom, left:right].astype(int)
         untouched = pixels_of(png(hole))[top:bottom, left:right] == 0
-        assert np.abs(drawn - around)[untouched].mean() < 12  # the place it shows, not another
+        off, mirrored = (np.abs(each - around)[untouched].mean() for each in (drawn, drawn[:, ::-1]))
+        assert off < 16 and off < mirrored / 2  # the place it shows, not another
 
 
 def test_a_job_that_fails_says_why(client: httpx.Client, photo: bytes) -> None:

@@ -46,7 +46,7 @@ def taught(made: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("taught") / "run"
     changes = [
         *TEACHER_CHANGES,
-        "run.steps=150",
+        "run.steps=100",
         "run.batch=8",
         "run.ema=0.95",
         "run.log_every=50",

@@ -1,4 +1,4 @@
-"""Every objective learns: three steps of each kind of loss, and what sixty of them do to held-out losses."""
+"""Every objective learns: two steps of each kind of loss, and what sixty of them do to held-out losses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from moebius.training.recipe import Recipe, with_feeding
 from moebius.weights import open_model
 
 TERMS = ("coarse", "output", "task", "perceptual")
-SUBSETS = [subset for count in range(1, 5) for subset in combinations(TERMS, count)]
+SUBSETS = [subset for count in (1, 3, 4) for subset in combinations(TERMS, count)]
+"""Each term alone, each left out, and all: what two of them do shows where one of them stands and another does not."""
 FORMS = ("paper", "released", "fixed")
 FEW = ("loss.form=fixed", "loss.output=1.0", "loss.task=0.0", "loss.coarse=0.0", "loss.perceptual=0.0",
        "data.opposite=none")  # fmt: skip
@@ -42,7 +43,7 @@ def fall(
 @pytest.mark.parametrize(("subset", "form"), [(s, FORMS[i % 3]) for i, s in enumerate(SUBSETS)])
 def test_every_subset_of_terms(tiny: Tiny, tmp_path: Path, subset: tuple[str, ...], form: str) -> None:
     off = [f"loss.{term}=0.0" for term in TERMS if term not in subset]
-    tiny.train(tmp_path, f"loss.form={form}", "run.batch=2", "run.held_out=2", *off)
+    tiny.train(tmp_path, f"loss.form={form}", "run.steps=2", "run.batch=2", "run.held_out=2", *off)
     for line in lines(tmp_path):
         assert {term for term in TERMS if term in line} == set(subset)
         assert any(name.startswith("ratio_") for name in line) == (form != "fixed" and len(subset) > 1)

@@ -70,18 +70,27 @@ def test_there_are_always_photos(tmp_path: Path) -> None:
     assert len(pieces) > 40
 
 
+def shorter(decay: int) -> list[str]:
+    """Options of a run of 60 steps, which is half as many as the recipes have."""
+    changes = ("run.steps=60", "optimizer.warmup=10", f"optimizer.decay={decay}")
+    return [word for change in changes for word in ("--set", change)]
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, imported: None) -> Runs:
     folder = tmp_path_factory.mktemp("distillation")
     photos = real_photos(folder / "photos")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     common = ["--data", photos, "--device", "cpu", "--threads", 1, "--json"]
-    teacher = moebius("train", "tiny-teacher", *common, "--out", folder / "teacher")
+    teacher = moebius("train", "tiny-teacher", *common, *shorter(20), "--out", folder / "teacher")
     assert teacher.returncode == 0 and teacher.stderr == "", teacher.stderr
     student = moebius(
         "distill",
         "tiny-test",
         *common,
+        *shorter(30),
+        "--set",
+        "run.validate_every=30",
         "--teacher",
         folder / "teacher" / "model",
         "--out",
@@ -113,16 +122,16 @@ def test_it_takes_minutes(runs: Runs) -> None:
 
 @pytest.mark.slow
 def test_the_student_learns(runs: Runs, one_thread: None, tmp_path: Path) -> None:
-    """Measured on the shard: task falls by a factor of 1.27, output (the distance to the teacher) by one of 2.4.
+    """Measured on the shard: task falls by a factor of 1.14, output (the distance to the teacher) by one of 1.67.
 
     A student that has learned nothing predicts next to 0. What is left of task is mostly beyond the teacher, too.
     """
     untrained = held_out(runs, tmp_path, model=None)
     trained = held_out(runs, tmp_path, model=runs.model)
-    assert untrained["task"] / trained["task"] > 1.15
-    assert untrained["output"] / trained["output"] > 1.8
-    assert untrained["perceptual"] / trained["perceptual"] > 1.1
-    assert untrained["t900"] / trained["t900"] > 1.2
+    assert untrained["task"] / trained["task"] > 1.09
+    assert untrained["output"] / trained["output"] > 1.4
+    assert untrained["perceptual"] / trained["perceptual"] > 1.05
+    assert untrained["t900"] / trained["t900"] > 1.13
     teacher = lines(runs.teacher, "held-out")[-1]
     assert trained["task"] - teacher["task"] < 0.65 * (untrained["task"] - teacher["task"])
 
@@ -162,7 +171,7 @@ def test_the_model_fills_a_photo(runs: Runs) -> None:
 def test_samples_and_curves(runs: Runs) -> None:
     """Rows of photo with its hole, fill, photo: 64 px each, framed by 4."""
     sheets = sorted((runs.student / "samples").iterdir())
-    assert [sheet.name for sheet in sheets] == ["step-0000050.png", "step-0000100.png"]
+    assert [sheet.name for sheet in sheets] == ["step-0000030.png", "step-0000060.png"]
     for path in sheets:
         sheet = np.asarray(Image.open(path))
         assert sheet.shape == (72, 2 * 3 * 72, 3)
@@ -182,8 +191,8 @@ def test_samples_and_curves(runs: Runs) -> None:
         tags["scalars"]
     )
     assert tags["images"] == ["samples"]
-    assert [event.step for event in events.Scalars("train/loss")] == [20, 40, 60, 80, 100]
-    assert [line["step"] for line in lines(runs.student)] == [20, 40, 60, 80, 100]
+    assert [event.step for event in events.Scalars("train/loss")] == [20, 40, 60]
+    assert [line["step"] for line in lines(runs.student)] == [20, 40, 60]
     for line in lines(runs.student):
         assert {
             "loss",

@@ -231,7 +231,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("left", [400_000])
-def test_a_full_disk(tiny: Tiny, small_disk: Path, left: int) -> None:
+def test_a_full_disk(program: Program, tiny: Tiny, small_disk: Path, left: int) -> None:
     """Room for the log and not for a checkpoint, or for nothing at all."""
     out = small_disk / "run"
     tiny.train(out)
@@ -239,7 +239,7 @@ def test_a_full_disk(tiny: Tiny, small_disk: Path, left: int) -> None:
     ballast = small_disk / "ballast"
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     ballast.write_bytes(b"\0" * max(0, free - left))
-    done = moebius("distill", tiny.recipe, *options(tiny, out, ["run.steps=5"]), "--teacher", tiny.teacher,
+    done = program("distill", tiny.recipe, *options(tiny, out, ["run.steps=5"]), "--teacher", tiny.teacher,
                    "--save-every", 0)  # fmt: skip
     assert_refused(done, INPUT, "No space left on device")
     assert (out / "checkpoint.safetensors").read_bytes() == before
