@@ -42,8 +42,8 @@ AROUND = (32, 8, 2)
 """How far from where an offset points others are tried, px."""
 ALIKE = 600
 """What one neighbour with the same offset is worth, in squares of colour summed over a patch."""
-VOTES = 1
-"""Radius of the part of a patch that votes."""
+VOTES, COARSE_VOTES = 1, 2
+"""Radius of the part of a patch that votes: in the end, and between turns up to `SEARCHED`."""
 RING = RADIUS + VOTES
 """How far around the hole patches that touch it have a vote, px."""
 
@@ -108,7 +108,7 @@ def copied_patches(
                 fill = _vote(level, y, x, None)
         for turn in range(turns):
             if turn:
-                fill = _vote(level, y, x, distances)
+                fill = _vote(level, y, x, distances, radius=COARSE_VOTES if coarse else VOTES)
             patches = level.patches(fill)
             if searched:
                 y, x = level.nearest(patches)
@@ -212,13 +212,21 @@ def _scrambled(rows: Places, turn: int) -> Places:
     return (x ^ x >> np.uint32(15)).astype(np.int64)
 
 
-def _vote(level: Level, y: Places, x: Places, distances: Exact | None, reached: Mask | None = None) -> Values:
+def _vote(
+    level: Level,
+    y: Places,
+    x: Places,
+    distances: Exact | None,
+    reached: Mask | None = None,
+    radius: int = VOTES,
+) -> Values:
     """The fill: each pixel the mean of what the patches over it say, near ones and their middles most.
 
     Args:
         y, x: (N,), the known patch of each.
         distances: (N,); None where all count alike.
         reached: (H, W), the pixels that are asked for, at most `RING` from the hole; the hole by default.
+        radius: of the part of a patch that votes.
     """
     reached = level.hole if reached is None else reached
     weight = np.ones(len(level))
@@ -226,7 +234,6 @@ def _vote(level: Level, y: Places, x: Places, distances: Exact | None, reached: 
         middle = np.sort(distances)[len(distances) // 2] + 1
         fourth = np.floor(np.floor(64 * middle / (middle + distances)) ** 4 / 256)
         weight = np.maximum(1, np.floor(fourth * fourth / 65536))
-    radius = VOTES
     width = level.width + 2 * radius
     wide = np.pad(level.picture, ((radius, radius), (radius, radius), (0, 0)), mode="edge").reshape(-1, 3)
     source = np.ones((len(wide), 4))

@@ -13,7 +13,10 @@ from moebius.imaging.resample import resize
 CELL = 8
 """Side of the squares whose mean colours are compared, px; slower changes of colour are the network's."""
 TRUST = np.float32(0.6)
-"""Share of the difference in slow colours that is taken over from the network."""
+"""Share of a small difference in slow colours that is taken over from the network."""
+APART = np.float32(0.25)
+"""Difference (of R, G and B, as a length) from which on nothing is taken over: the two have put different things there,
+and half of one in half of the other is neither."""
 
 
 def textured(
@@ -41,7 +44,9 @@ def textured(
     height, width = mask.shape
     cells = max(1, round(height / CELL)), max(1, round(width / CELL))
     # `resize` is for pictures: differences are moved into [0, 1] and back.
-    difference = (fill - own) * np.float32(0.5) + np.float32(0.5)
-    slow = (resize(resize(difference, cells), (height, width)) - np.float32(0.5)) * 2
+    half = resize((fill - own) * np.float32(0.5) + np.float32(0.5), cells) - np.float32(0.5)
+    far = (half * half).sum(axis=-1, keepdims=True) * np.float32(4) / (APART * APART)
+    half = half * np.square(np.maximum(0, 1 - far))
+    slow = (resize(half + np.float32(0.5), (height, width)) - np.float32(0.5)) * 2
     found: NDArray[np.float32] = np.where(mask[..., None], np.clip(own + TRUST * slow, 0, 1), own)
     return found

@@ -28,8 +28,8 @@ const ROUNDS = 3;
 const AROUND = [32, 8, 2];
 /** What one neighbour with the same offset is worth, in squares of colour summed over a patch. */
 const ALIKE = 600;
-/** Radius of the part of a patch that votes. */
-const VOTES = 1;
+/** Radius of the part of a patch that votes: in the end, and between turns up to `SEARCHED`. */
+const VOTES = 1, COARSE_VOTES = 2;
 /** How far around the hole patches that touch it have a vote, px. */
 export const RING = RADIUS + VOTES;
 
@@ -76,7 +76,7 @@ export function copiedPatches(smooth, mask, colours = null) {
     distances = null;
     if (turns) level.weigh();
     for (let turn = 1; turn <= turns; turn++) {
-      if (turn > 1) fill = voted(level, at, distances);
+      if (turn > 1) fill = voted(level, at, distances, hole.data, coarse ? COARSE_VOTES : VOTES);
       const wide = level.wide(fill, 3);
       if (searched) level.nearest(wide, at);
       distances = level.distances(wide, at);
@@ -191,16 +191,17 @@ function scrambled(row, turn) {
  * The picture with the fill: each pixel the mean of what the patches over it say, near ones and their middles most.
  * @param {Level} level @param {Int32Array} at @param {Int32Array | null} distances null where all count alike
  * @param {Uint8Array} reached 1 where it is asked for, at most `RING` from the hole
+ * @param {number} radius of the part of a patch that votes
  */
-function voted({ picture, hole, places, source, stride }, at, distances, reached = hole.data) {
+function voted({ picture, hole, places, source, stride }, at, distances, reached = hole.data, radius = VOTES) {
   const total = new Float64Array((4 * source.length) / 3), found = picture.slice();
   const middle = distances === null ? 0 : distances.slice().sort()[distances.length >> 1] + 1;
   for (let row = 0; row < places.length; row++) {
     const near = distances === null ? 0 : Math.floor((64 * middle) / (middle + distances[row]));
     const weight = Math.max(1, Math.floor(Math.floor(near ** 4 / 256) ** 2 / 65536));
-    for (let dy = -VOTES; dy <= VOTES; dy++) {
-      for (let dx = -VOTES; dx <= VOTES; dx++) {
-        const share = weight * (VOTES + 1 - Math.abs(dy)) * (VOTES + 1 - Math.abs(dx));
+    for (let dy = -radius; dy <= radius; dy++) {
+      for (let dx = -radius; dx <= radius; dx++) {
+        const share = weight * (radius + 1 - Math.abs(dy)) * (radius + 1 - Math.abs(dx));
         const step = (RADIUS + dy) * stride + RADIUS + dx, to = 4 * (places[row] + step), from = 3 * (at[row] + step);
         for (let c = 0; c < 3; c++) total[to + c] += share * source[from + c];
         total[to + 3] += share;

@@ -7,8 +7,10 @@ import { resize } from "./resample.js";
 
 /** Side of the squares whose mean colours are compared, px; slower changes of colour are the network's. */
 const CELL = 8;
-/** Share of the difference in slow colours that is taken over from the network. */
+/** Share of a small difference in slow colours that is taken over from the network. */
 const TRUST = Math.fround(0.6);
+/** Difference (of R, G and B, as a length) from which on nothing is taken over: they are different things. */
+const APART = 0.25;
 
 /**
  * The hole filled from elsewhere in the photo, chosen by and drawn towards the colours of a network's fill.
@@ -34,7 +36,12 @@ export function textured(fill, known, mask) {
   const cells = (side) => Math.max(1, roundHalfEven(side / CELL));
   // `resize` is for pictures: differences are moved into [0, 1] and back.
   difference.data = own.data.map((value, i) => Math.fround(fill.data[i] - value) * 0.5 + 0.5);
-  const slow = resize(resize(difference, [cells(height), cells(width)]), [height, width]);
+  const coarse = resize(difference, [cells(height), cells(width)]), half = coarse.data.map((value) => value - 0.5);
+  for (let i = 0; i < half.length; i += 3) {
+    const far = (half[i] ** 2 + half[i + 1] ** 2 + half[i + 2] ** 2) * 4 / APART ** 2;
+    for (let c = i; c < i + 3; c++) coarse.data[c] = half[c] * Math.max(0, 1 - far) ** 2 + 0.5;
+  }
+  const slow = resize(coarse, [height, width]);
   own.data.forEach((value, i) => {
     const change = Math.fround(TRUST * Math.fround(slow.data[i] - 0.5) * 2);
     if (mask.data[Math.floor(i / 3)]) own.data[i] = clamp(value + change, 0, 1);
