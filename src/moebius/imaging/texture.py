@@ -14,7 +14,7 @@ CELL = 8
 """Side of the squares whose mean colours are compared, px; slower changes of colour are the network's."""
 TRUST = np.float32(0.6)
 """Share of a small difference in slow colours that is taken over from the network."""
-APART = np.float32(0.25)
+APART = np.float32(0.5)
 """Difference (of R, G and B, as a length) from which on nothing is taken over: the two have put different things there,
 and half of one in half of the other is neither."""
 

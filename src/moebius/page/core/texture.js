@@ -10,7 +10,7 @@ const CELL = 8;
 /** Share of a small difference in slow colours that is taken over from the network. */
 const TRUST = Math.fround(0.6);
 /** Difference (of R, G and B, as a length) from which on nothing is taken over: they are different things. */
-const APART = 0.25;
+const APART = 0.5;
 
 /**
  * The hole filled from elsewhere in the photo, chosen by and drawn towards the colours of a network's fill.
