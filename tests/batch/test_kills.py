@@ -32,7 +32,7 @@ def kill_at_random(folders: Folders, kills: int) -> list[int]:
     """How many pictures there are after each kill; a program is killed in the midst of its work."""
     chance, counts = random.Random(5), []
     for _ in range(kills):
-        before, more = stamps(folders.out), chance.randint(1, 3)
+        before, more = stamps(folders.out), chance.randint(1, 5)
         arguments = (folders.photos, folders.masks, folders.out, "--json")
         with running_program(*arguments, pause=PAUSE) as process:
             wait_for_pictures(folders, len(before) + more, process)
@@ -68,12 +68,12 @@ def check_kills(tmp_path: Path, photos: int, kills: int) -> None:
 
 
 def test_killed_a_few_times(tmp_path: Path) -> None:
-    check_kills(tmp_path, photos=20, kills=2)
+    check_kills(tmp_path, photos=40, kills=3)
 
 
 @pytest.mark.slow
-def test_killed_twenty_times(tmp_path: Path) -> None:
-    check_kills(tmp_path, photos=120, kills=20)
+def test_killed_twenty_times_over_200_photos(tmp_path: Path) -> None:
+    check_kills(tmp_path, photos=200, kills=20)
 
 
 def test_two_processes_share_a_folder(tmp_path: Path) -> None:
