@@ -334,7 +334,7 @@ def test_stopped_half_way(
     def stop(*_: object, **__: object) -> None:
         raise raised
 
-    monkeypatch.setattr(FusedUNet, "forward", stop)
+    monkeypatch.setattr(FusedUNet, "step", stop)
     outcome = inpaint("--overwrite")
     assert outcome.code == code and outcome.out == b""
     assert outcome.err.strip().splitlines() == [outcome.err.strip()] and told in outcome.err
