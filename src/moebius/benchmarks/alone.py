@@ -35,7 +35,8 @@ def _pictures(what: str, rows: int, setting: Setting) -> Callable[[], object]:
     """Whole pictures: "ours" as users run it, "reference", or somebody else's; a few steps take the memory of many."""
     from moebius.benchmarks.pictures import our_work
     from moebius.benchmarks.pipelines import Kitchen
-    from moebius.benchmarks.variants import GUIDANCE, ways
+    from moebius.benchmarks.variants import ways
+    from moebius.pipeline.official import GUIDANCE
 
     shelf = Shelf(setting)
     kitchen = Kitchen(setting, rows, shelf)

@@ -19,6 +19,7 @@ from moebius.benchmarks.subjects import (
     denoiser_config,
     made_up_inputs,
     make_denoiser,
+    ready_autoencoder,
     realise,
 )
 from moebius.networks import MoebiusConfig, MoebiusUNet
@@ -38,12 +39,9 @@ class Shelf:
         self.fused = cache(self._fused)
 
         self.deployed = cache(partial(self._fused, joined=True))
-        self.coder = cache(self._coder)
-
-    def _coder(self, dtype: str) -> Any:
-        from moebius.benchmarks.variants import ready_coder
-
-        return ready_coder(self.setting, dtype)
+        self.coder = cache(partial(ready_autoencoder, setting))
+        self.graphed = self.device.type == "cuda" or setting.size == "tiny"
+        """Forms for GPUs take part; at toy size everywhere, so that they can be tried."""
 
     def _fused(self, dtype: str, chosen: tuple[str, ...] | None = None, joined: bool = False) -> nn.Module:
         weights = sum(p.numel() for p in self.plain().parameters()) * 4 / 2**20
@@ -94,15 +92,14 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
     shelf = Shelf(setting)
     from moebius.benchmarks.variants import engine_steps
 
-    graphed = shelf.device.type == "cuda" or setting.size == "tiny"
     if case.name == "step":
-        return step_entries(shelf) + (engine_steps(shelf) if graphed else [])
+        return step_entries(shelf) + (engine_steps(shelf) if shelf.graphed else [])
     if case.name == "compiled":
         return engine_steps(shelf, compiled=True, eager=True)
     kind, _, detail = case.name.partition(":")
     if kind == "rewrite":
         return rewrite_entries(shelf, detail)
-    return batch_entries(shelf, int(detail)) + (engine_steps(shelf, int(detail)) if graphed else [])
+    return batch_entries(shelf, int(detail)) + (engine_steps(shelf, int(detail)) if shelf.graphed else [])
 
 
 def number_formats(device: torch.device) -> tuple[str, ...]:
@@ -120,7 +117,7 @@ def step_entries(shelf: Shelf) -> list[Entry]:
         nets: list[tuple[str, str, str, Callable[[], nn.Module]]] = []
         if shelf.setting.reference:
             nets.append((f"reference-{key}", "published graph fp32", "float32", shelf.reference))
-            if shelf.device.type == "cuda" or shelf.setting.size == "tiny":
+            if shelf.graphed:
                 nets.append(
                     (f"autocast-bf16-{key}", "published graph, bf16 autocast", "float32", shelf.autocast)
                 )

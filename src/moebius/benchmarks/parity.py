@@ -17,11 +17,11 @@ from moebius.benchmarks.cases import Setting
 from moebius.benchmarks.denoiser import Shelf, number_formats
 from moebius.benchmarks.photos import disc_photo
 from moebius.benchmarks.subjects import spec_of
-from moebius.benchmarks.variants import FormatEngine, ready_coder
+from moebius.benchmarks.variants import FormatEngine
 from moebius.evaluation.metrics import masked_psnr, to_picture
 from moebius.pipeline import Moebius
+from moebius.pipeline.official import GUIDANCE, STEPS
 
-STEPS, GUIDANCE = 20, 2.0
 SEEDS = (0, 1, 2)
 
 
@@ -41,7 +41,7 @@ def parity_report(setting: Setting, tell: Callable[[str], object] = lambda words
     def engine(dtype: str, *, plain: bool = False) -> FormatEngine:
         denoiser = shelf.plain() if plain else shelf.deployed(dtype)
         graphs = False if plain else None
-        return FormatEngine.holding(setting, denoiser, ready_coder(setting, dtype), dtype, graphs=graphs)
+        return FormatEngine.holding(setting, denoiser, shelf.coder(dtype), dtype, graphs=graphs)
 
     tell("plain float32")
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):

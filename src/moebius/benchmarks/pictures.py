@@ -17,7 +17,8 @@ from moebius.benchmarks.cases import Case, Entry, Peer, Setting, computed
 from moebius.benchmarks.denoiser import ROW_MIB, Shelf, counted
 from moebius.benchmarks.pipelines import Kitchen, Pipeline, decoded, encoded
 from moebius.benchmarks.subjects import DTYPES, SHORT, check_memory, spec_of
-from moebius.benchmarks.variants import GUIDANCE, Way, count_of, eager_step, engine_step, ways
+from moebius.benchmarks.variants import Way, count_of, eager_step, engine_step, ways
+from moebius.pipeline.official import GUIDANCE
 from moebius.sampling import SamplingPlan, make_plan, sample, scaled_linear, trailing_timesteps
 
 WORKLOADS = ((20, GUIDANCE), (4, 1.0), (1, 1.0))

@@ -18,10 +18,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from moebius.benchmarks.cases import Setting
 from moebius.benchmarks.denoiser import Shelf, call_of
-from moebius.benchmarks.subjects import DTYPES, denoiser_config, made_up_inputs, make_autoencoder, spec_of
+from moebius.benchmarks.subjects import denoiser_config, made_up_inputs, spec_of
 from moebius.benchmarks.tables import seconds
 from moebius.engines.measuring import machine, synchroniser
-from moebius.engines.torch import ready
 
 TOP = 20
 """Lines of a table."""
@@ -59,7 +58,7 @@ def profiles(setting: Setting, rows: int = 1) -> list[Profile]:
     net: Any = shelf.deployed("bfloat16")
     x, timesteps, ids = made_up_inputs(denoiser_config(setting), rows, setting, guided=True)
     step = call_of(net, x.to(torch.bfloat16), timesteps, ids, guided=True)
-    coder = ready(make_autoencoder(setting), shelf.device, DTYPES["bfloat16"])
+    coder = shelf.coder("bfloat16")
     cells = spec_of(setting).size // coder.factor
     latents = torch.randn(rows, coder.channels, cells, cells, device=shelf.device)
     each = f"{rows} photo{'s' if rows > 1 else ''}"

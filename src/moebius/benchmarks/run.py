@@ -160,11 +160,13 @@ class _Measuring:
 
     def _compute(self, entry: Entry) -> None:
         """Let a variant that is computed take part, if its parts do."""
+        if not entry.parts:
+            return
         lacking = [part for part, _ in entry.parts if part not in self._works]
-        self._known["failed"].pop(entry.name, None) if entry.parts else None
+        self._known["failed"].pop(entry.name, None)
         if lacking:
             self._known["failed"][entry.name] = f"{entry.title}: its part {lacking[0]} was left out"
-        elif entry.parts:
+        else:
             self._computed[entry.name] = entry.parts
             self._known["entries"][entry.name] = _told(entry) | {"flops": 0, "bytes": 0}
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from moebius.benchmarks.cases import Setting
+from moebius.engines.fused_autoencoder import ready
 from moebius.engines.networks import Autoencoder
 from moebius.errors import DeviceError
 from moebius.networks import AutoencoderConfig, MoebiusConfig, MoebiusUNet, NanoAutoencoder
@@ -63,6 +64,11 @@ def make_autoencoder(setting: Setting, *, taesdxl: bool = False) -> Autoencoder:
         build = lambda: kind.from_config(config)  # noqa: E731
     scale = 1.0 if taesdxl else spec.latent_scale
     return Autoencoder(realise(build, torch.device(setting.device)), replace(spec, latent_scale=scale))
+
+
+def ready_autoencoder(setting: Setting, dtype: str, *, taesdxl: bool = False) -> Autoencoder:
+    """The published autoencoder (or the tiny one) as it runs beside a denoiser of that number format."""
+    return ready(make_autoencoder(setting, taesdxl=taesdxl), torch.device(setting.device), DTYPES[dtype])
 
 
 def make_wide_autoencoder(setting: Setting, dtype: str) -> Autoencoder:

@@ -12,13 +12,11 @@ from torch import nn
 
 from moebius.benchmarks.cases import Entry, Setting, rewrites
 from moebius.benchmarks.denoiser import Shelf, step
-from moebius.benchmarks.subjects import DTYPES, SHORT, make_autoencoder, spec_of
+from moebius.benchmarks.subjects import DTYPES, SHORT, spec_of
 from moebius.engines.networks import Autoencoder
-from moebius.engines.torch import TorchEngine, ready
+from moebius.engines.torch import TorchEngine
 from moebius.errors import DeviceError
-
-GUIDANCE = 2.0
-"""Of guided steps."""
+from moebius.pipeline.official import GUIDANCE
 
 
 class FormatEngine(TorchEngine):
@@ -64,7 +62,7 @@ def ways(shelf: Shelf, dtype: str, *, compiled: bool = False) -> list[Way]:
     """
     eager = cache(partial(_opened, shelf, dtype))
     found = [Way("eager", "eager", eager)]
-    if shelf.device.type == "cuda" or shelf.setting.size == "tiny":
+    if shelf.graphed:
         graphs = cache(partial(_opened, shelf, dtype, graphs=True))
         found += [Way("loop", "one graph for all steps", graphs, loop=True), Way("graphs", "graphs", graphs)]
         if shelf.device.type == "cpu":
@@ -96,11 +94,6 @@ def _opened(
     if graphs and engine.captured is None:
         raise DeviceError(f"graphs need an NVIDIA GPU, got {engine.device}")
     return engine
-
-
-def ready_coder(setting: Setting, dtype: str, *, taesdxl: bool = False) -> Autoencoder:
-    """The published autoencoder (or the tiny one) as it runs beside a denoiser of that number format."""
-    return ready(make_autoencoder(setting, taesdxl=taesdxl), torch.device(setting.device), DTYPES[dtype])
 
 
 def engine_steps(shelf: Shelf, rows: int = 1, *, compiled: bool = False, eager: bool = False) -> list[Entry]:

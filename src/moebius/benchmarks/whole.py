@@ -14,8 +14,7 @@ from moebius.benchmarks.cases import Case, Entry, Setting
 from moebius.benchmarks.denoiser import Shelf, number_formats
 from moebius.benchmarks.photos import disc_photo
 from moebius.benchmarks.subjects import SHORT, make_autoencoder, spec_of
-from moebius.benchmarks.variants import FormatEngine, ready_coder
-from moebius.engines.networks import Autoencoder
+from moebius.benchmarks.variants import FormatEngine
 from moebius.pipeline import Moebius
 from moebius.pipeline.official import FACTOR, GUIDANCE, reconstruct_official
 from moebius.pipeline.official import STEPS as PUBLISHED_STEPS
@@ -33,15 +32,13 @@ def entries(case: Case, setting: Setting) -> list[Entry]:
     shelf = Shelf(setting)
 
     @cache
-    def coders(dtype: str, taesdxl: bool) -> Autoencoder:
-        return ready_coder(setting, dtype, taesdxl=taesdxl)
-
-    @cache
     def engine(kind: str, dtype: str, taesdxl: bool) -> FormatEngine:
         plain = kind == "plain"
         denoiser = shelf.plain() if plain else shelf.deployed(dtype)
         graphs = False if plain else None  # as users get it
-        return FormatEngine.holding(setting, denoiser, coders(dtype, taesdxl), dtype, graphs=graphs)
+        return FormatEngine.holding(
+            setting, denoiser, shelf.coder(dtype, taesdxl=taesdxl), dtype, graphs=graphs
+        )
 
     found = []
     if setting.reference:

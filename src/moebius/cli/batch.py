@@ -14,7 +14,7 @@ import click
 from moebius import settings as defaults
 from moebius.cli.batch_watching import interruptible, listed, quiet_items, tell, watch
 from moebius.cli.format_option import format_option
-from moebius.cli.mask_options import mask_options, take_sources
+from moebius.cli.mask_options import files_named, mask_options, take_sources
 from moebius.errors import InputError, MoebiusError
 
 if TYPE_CHECKING:
@@ -143,12 +143,11 @@ def _request(places: tuple[str, ...], options: dict[str, Any]) -> Request:
         raise InputError("--rows: expected 1 with --engine ray, where every actor fills one photo at a time")
     from moebius.batch.gather import Request
 
-    named = [*options["masks"], *options["keep"], options["key_in"], options["differs_from"]]
     sources = ("masks", "boxes", "polygons", "circles", "mask_from", "key", "differs_from")
     return Request(
         photos=places[0], masks=places[1] if len(places) == 3 else None, out=places[-1],
         mask_suffix=options["mask_suffix"], recursive=options["recursive"], format=options["format_"],
-        other_masks=any(options[name] for name in sources), no_photos=tuple(place for place in named if place),
+        other_masks=any(options[name] for name in sources), no_photos=tuple(files_named(options)),
     )  # fmt: skip
 
 

@@ -56,6 +56,12 @@ def mask_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def files_named(options: dict[str, Any]) -> list[str]:
+    """The files that these options name, "-" among them."""
+    named = [*options["masks"], *options["keep"], options["key_in"], options["differs_from"]]
+    return [place for place in named if place]
+
+
 def check_inputs(photo: str, mask: str | None, options: dict[str, Any]) -> None:
     """Refuse what names alone tell is wrong, before numpy is loaded.
 
@@ -64,7 +70,7 @@ def check_inputs(photo: str, mask: str | None, options: dict[str, Any]) -> None:
     """
     if photo == "-" and mask == "-":
         raise InputError("photo and mask: expected at most one of them from standard input, got both")
-    named = [photo, mask, *options["masks"], *options["keep"], options["key_in"], options["differs_from"]]
+    named = [photo, mask, *files_named(options)]
     if named.count("-") > 1:
         raise InputError(f"expected at most one input from standard input, got {named.count('-')}")
     for option in ("key_in", "differs_from"):
