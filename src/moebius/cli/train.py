@@ -128,18 +128,20 @@ def preview_command(
 
 @train.command("ablation")
 @click.option("--data", "data", type=click.Path(path_type=Path), multiple=True, required=True)
-@click.option("--teacher", required=True, help="Model folder, trained by recipe ablation-teacher.")
+@click.option("--teacher", required=True, help="Model (name or folder), as by recipe ablation-teacher.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the runs.")
 @click.option("--features", type=click.Path(path_type=Path), help="LPIPS-squeeze weights (safetensors).")
 @click.option("--recipe", default="ablation-student", show_default=True)
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change the recipe.")
+@click.option("--variants", default="all", show_default=True, help="Which losses, as in alone,output,coarse.")
 @click.option("--seeds", type=int, default=3, show_default=True)
 @click.option("--workers", type=int, default=2, show_default=True, help="Runs at a time, one thread each.")
-def ablation(data: tuple[Path, ...], out: Path, **options: Any) -> None:
-    """Train one small student in six ways, and print the table. Interrupted, the same command goes on."""
+def ablation(data: tuple[Path, ...], out: Path, variants: str, **options: Any) -> None:
+    """Train one small student in several ways, and print the table. Interrupted, the same command goes on."""
     require_training()
-    from moebius.training.ablation import Ablation, run_ablation
+    from moebius.training.ablation import VARIANTS, Ablation, run_ablation
 
+    options["variants"] = tuple(VARIANTS) if variants == "all" else tuple(variants.split(","))
     out.mkdir(parents=True, exist_ok=True)
     with watching() as watch:
         click.echo(run_ablation(Ablation(data=data, out=out, **options), watch), nl=False)

@@ -7,22 +7,24 @@ scales all known patches are compared; from there offsets are handed on, taken o
 where they point, as in PatchMatch (Barnes et al., 2009), with a bonus for the offset that a neighbour has, which keeps
 what is copied in one piece.
 
-Left to itself this may go on with something that fits the edge of a hole and does not belong into it. So the mean
-colours of what is copied can be held, at coarse scales, against those of another fill.
+At coarser scales the hole is smaller: a pixel is known there where any of what it stands for is, and at the coarsest
+where anything near it is. So the colours around the hole are carried inwards, and what is copied is held against them.
 
-The result depends on the known pixels and that fill alone, and is the same on every machine: all arithmetic is on whole
-numbers.
+The result depends on the known pixels alone, and is the same on every machine: all arithmetic is on whole numbers.
 """
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 
-from moebius.imaging.patches import RADIUS, Exact, Level, Mask, Patches, Places, Values, depth, widened
+from moebius.imaging.components import connected_runs
+from moebius.imaging.patches import Exact, Level, Mask, Patches, Places, Values, depth, widened
 from moebius.imaging.prefill import push_pull
 
-DEEPEST = 4
+DEEPEST = 8
 """Depth of the hole at the coarsest scale, px, where the picture has as many."""
 LEAST = 24
 """Shorter side from which a picture is halved again, px."""
@@ -44,6 +46,12 @@ ALIKE = 600
 """What one neighbour with the same offset is worth, in squares of colour summed over a patch."""
 VOTES, COARSE_VOTES = 1, 2
 """Radius of the part of a patch that votes: in the end, and between turns up to `SEARCHED`."""
+COARSE_RADIUS, RADIUS = 3, 2
+"""Of patches up to `SMALL` and above it: 7 x 7 and 5 x 5 px."""
+SMALL = 256
+"""Longer side, px."""
+SHARES, NEAR_SHARES = (1, 5, 10, 10, 5, 1), (1, 1)
+"""Of pixels in a row in the one that stands for the middle two at the next scale, up to `SEARCHED` and above it."""
 RING = RADIUS + VOTES
 """How far around the hole patches that touch it have a vote, px."""
 
@@ -67,15 +75,11 @@ def exemplar_fill(picture: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
     return smooth if copied is None else np.where(mask[..., None], copied, smooth)
 
 
-def copied_patches(
-    smooth: NDArray[np.float32], mask: Mask, colours: NDArray[np.float32] | None = None
-) -> NDArray[np.float32] | None:
+def copied_patches(smooth: NDArray[np.float32], mask: Mask) -> NDArray[np.float32] | None:
     """What the patches say of the hole and of the `RING` around it, where they can be held against what is known.
 
     Args:
         smooth: (H, W, 3) in [0, 1], filled smoothly already.
-        colours: (H, W, 3) in [0, 1], the same with its hole filled by somebody who knows better what belongs there: at
-            coarse scales, which patch is copied depends on its mean colour, too.
 
     Returns:
         (H, W, 3): `smooth` elsewhere; None where there is too little to copy from.
@@ -83,15 +87,13 @@ def copied_patches(
     if not mask.any() or mask.all():
         return None
     pad = [(0, -side % _unit(mask)) for side in mask.shape]
-    pictures = smooth if colours is None else np.concatenate([smooth, colours], axis=-1)
-    levels = np.floor(np.clip(pictures, 0, 1) * np.float32(255) + np.float32(0.5))
+    levels = np.floor(np.clip(smooth, 0, 1) * np.float32(255) + np.float32(0.5))
     pyramid = _pyramid(np.pad(levels, (*pad, (0, 0)), mode="symmetric"), np.pad(mask, pad, mode="symmetric"))
     level: Level | None = None
     y = x = np.zeros(0, np.int64)
-    for both, hole in pyramid:
-        guess, coarse = both[..., :3], max(hole.shape) <= SEARCHED
-        wanted = both[..., 3:] if coarse and colours is not None else None
-        before, level = level, Level(guess, hole, wanted)
+    for guess, hole in pyramid:
+        coarse = max(hole.shape) <= SEARCHED
+        before, level = level, Level(guess, hole, COARSE_RADIUS if max(hole.shape) <= SMALL else RADIUS)
         if level.known.sum() < ENOUGH:
             level = None
             continue
@@ -133,22 +135,69 @@ def _unit(mask: Mask) -> int:
 
 
 def _pyramid(picture: Values, hole: Mask) -> list[tuple[Values, Mask]]:
-    """The picture at scales of a half each, the coarsest first; a pixel over any of the hole is hole."""
+    """The picture at scales of a half each, the coarsest first."""
     found = [(picture, hole)]
     while min(hole.shape) >= LEAST and not any(side % 2 for side in hole.shape):
         if max(hole.shape) <= SEARCHED and depth(hole, DEEPEST + 1).max() <= DEEPEST:
             break
-        height, width = hole.shape[0] // 2, hole.shape[1] // 2
-        picture = np.floor((picture.reshape(height, 2, width, 2, -1).sum(axis=(1, 3)) + 2) / 4)
-        hole = np.asarray(hole.reshape(height, 2, width, 2).any(axis=(1, 3)))
+        picture, hole = _halved(picture, hole)
         found.append((picture, hole))
     return found[::-1]
 
 
+def _halved(picture: Values, hole: Mask) -> tuple[Values, Mask]:
+    """(H, W, 3) and (H, W) at half the scale: each pixel the mean of what is known of 2 x 2, or of 6 x 6 in `SHARES`.
+
+    It is hole where nothing of them is known; in a piece of the hole that would vanish so, where any of 2 x 2 is hole.
+    """
+    height, width = hole.shape[0] // 2, hole.shape[1] // 2
+    shares = SHARES if max(height, width) <= SEARCHED else NEAR_SHARES
+    beside = len(shares) // 2 - 1
+    known = np.concatenate(
+        [np.where(hole[..., None], 0, picture), ~hole[..., None]], axis=-1, dtype=np.float32
+    )
+    wide = np.pad(known, ((beside, beside), (beside, beside), (0, 0)))
+    total = np.zeros((height, width, 4), np.float32)
+    for (y, down), (x, right) in product(enumerate(shares), repeat=2):
+        total += down * right * wide[y : y + 2 * height : 2, x : x + 2 * width : 2]
+    count = total[..., 3:]
+    mean = np.floor((total[..., :3] + np.floor(count / 2)) / np.maximum(count, 1))
+    guessed = np.floor((picture.reshape(height, 2, width, 2, 3).sum(axis=(1, 3)) + 2) / 4)
+    deep, any_hole = count[..., 0] == 0, np.asarray(hole.reshape(height, 2, width, 2).any(axis=(1, 3)))
+    pieces = connected_runs(any_hole)
+    lasting = np.add.reduceat(
+        deep[any_hole], np.cumsum(pieces.ends - pieces.starts) - (pieces.ends - pieces.starts)
+    )
+    vanishing = np.bincount(pieces.pieces, weights=lasting, minlength=len(lasting))[pieces.pieces] == 0
+    return np.where(deep[..., None], guessed, mean), deep | pieces.paint(vanishing, deep.shape)
+
+
 def _hand_on(coarse: Level, y: Places, x: Places, fine: Level) -> tuple[Places, Places]:
-    """Offsets of the scale before, doubled: what is known whole there is known whole here."""
+    """Offsets of the scale before, doubled; where there is none that leads to a known patch, a neighbour's.
+
+    Neighbours are asked in turns, each in the order of `NEIGHBOURS`, all patches at once; whoever has none in the end
+    takes the next known patch.
+    """
     parents = coarse.index_of(fine.y // 2, fine.x // 2)
-    return fine.y + 2 * (y - coarse.y)[parents], fine.x + 2 * (x - coarse.x)[parents]
+    has = parents >= 0
+    off_y, off_x = (
+        np.where(has, 2 * (y - coarse.y)[parents], 0),
+        np.where(has, 2 * (x - coarse.x)[parents], 0),
+    )
+    has &= fine.usable(fine.y + off_y, fine.x + off_x)
+    while True:
+        given = has.copy()
+        for beside in fine.beside:
+            rows = np.nonzero(~given & (beside >= 0) & has[beside])[0]
+            at_y, at_x = off_y[beside[rows]], off_x[beside[rows]]
+            fits = fine.usable(fine.y[rows] + at_y, fine.x[rows] + at_x)
+            rows = rows[fits]
+            off_y[rows], off_x[rows], given[rows] = at_y[fits], at_x[fits], True
+        if np.array_equal(given, has):
+            break
+        has = given
+    next_y, next_x = _next_known(fine)
+    return np.where(has, fine.y + off_y, next_y), np.where(has, fine.x + off_x, next_x)
 
 
 def _next_known(level: Level) -> tuple[Places, Places]:

@@ -19,22 +19,16 @@ Patches = NDArray[np.int32]
 Places = NDArray[np.int64]
 """Rows, columns or numbers of patches."""
 
-RADIUS = 2
-"""Of patches of 5 x 5 px."""
-SIDE = 2 * RADIUS + 1
 NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
-HEAVIEST = 256
-"""What the pixel of a patch weighs that has most say in a comparison, so that 25 squares add up to less than 2^31."""
+HEAVIEST = 192
+"""What the pixel of a patch weighs that has most say in a comparison, so that 49 squares add up to less than 2^31."""
 GUESSED = 0.02
 """What a guessed pixel of the hole weighs beside a known one, halved for each step into the hole: what is filled in so
 far has little say, and least in the middle."""
 DEEPEST = 16
 """Steps into the hole from which on it has no less."""
-FINE, TONE = 256, 8
-"""Where colours are wanted, a patch whose mean colour is off by d is off by 625 / FINE / TONE d^2 = 0.3 d^2 a pixel
-more; weights are in FINE parts, so that sums stay whole numbers."""
 LAID_OUT = 1 << 20
-"""Pixels of a picture whose patches are laid out in memory, 75 bytes each, to be found sooner."""
+"""Pixels of a picture whose patches are laid out in memory, 75 or 147 bytes each, to be found sooner."""
 _AT_ONCE = 1 << 23
 """Numbers that a block of comparisons may hold."""
 
@@ -45,32 +39,31 @@ class Level:
     Args:
         picture: (H, W, 3), whole numbers from 0 to 255; what is under the hole is a first guess.
         hole: (H, W), True = fill.
-        colours: (H, W, 3), whole numbers from 0 to 255: what the mean colours of patches should be like, too.
+        radius: of its patches, which have P = (2 radius + 1)^2 pixels; at most 3.
     """
 
-    def __init__(self, picture: Values, hole: Mask, colours: Values | None = None):
-        self.picture, self.hole = picture, hole
+    def __init__(self, picture: Values, hole: Mask, radius: int):
+        self.picture, self.hole, self.radius = picture, hole, radius
         self.height, self.width = hole.shape
-        self.known = ~widened(hole, RADIUS, outside=True)
+        self.area = (2 * radius + 1) ** 2
+        """P."""
+        self.known = ~widened(hole, radius, outside=True)
         """(H, W): patches around these pixels are known whole."""
-        self.y, self.x = np.nonzero(widened(hole, RADIUS))
+        self.y, self.x = np.nonzero(widened(hole, radius))
         """(N,): the patches that touch the hole, row by row."""
         index = np.full((self.height + 2, self.width + 2), -1)
         index[self.y + 1, self.x + 1] = np.arange(len(self.y))
         self._index = index
         self.beside = [index[self.y + 1 + dy, self.x + 1 + dx] for dy, dx in NEIGHBOURS]
         """Four of (N,): which of them is next to each, -1 for none."""
-        self._windows = _windows(picture.astype(np.uint8))
-        self._sums = self._wanted = None
-        if colours is not None:
-            self._sums, self._wanted = _sums(picture), _sums(colours)[self.y, self.x]
+        self._windows = _windows(picture.astype(np.uint8), radius)
 
     @cached_property
     def _weights(self) -> NDArray[np.int32]:
-        """(N, 25): what each pixel of a patch weighs."""
+        """(N, P): what each pixel of a patch weighs."""
         steps = depth(self.hole, DEEPEST)
         weight = np.where(steps > 0, GUESSED / 2.0**steps, 1.0)
-        each = _windows(weight[..., None])[self.y, self.x].reshape(len(self), -1)
+        each = _windows(weight[..., None], self.radius)[self.y, self.x].reshape(len(self), -1)
         heaviest = each.max(axis=1, keepdims=True)
         found: NDArray[np.int32] = np.maximum(1, np.floor(each * HEAVIEST / heaviest)).astype(np.int32)
         return found
@@ -83,16 +76,16 @@ class Level:
 
     @cached_property
     def _thrice(self) -> NDArray[np.int32]:
-        """(N, 75): the same for each channel."""
+        """(N, 3 P): the same for each channel."""
         return np.tile(self._weights, (1, 3))
 
     @cached_property
     def _laid_out(self) -> NDArray[np.uint8] | None:
-        """(H W, 75): the patch around every pixel, one after the other; None where that takes too much memory."""
-        return self._windows.reshape(-1, 3 * SIDE * SIDE) if self.hole.size <= LAID_OUT else None
+        """(H W, 3 P): the patch around every pixel, one after the other; None where that takes too much memory."""
+        return self._windows.reshape(-1, 3 * self.area) if self.hole.size <= LAID_OUT else None
 
     def _sources(self, y: Places, x: Places) -> NDArray[np.uint8]:
-        """(n, 75): the patches around (y, x)."""
+        """(n, 3 P): the patches around (y, x)."""
         found: NDArray[np.uint8]
         if self._laid_out is None:
             found = self._windows[y, x].reshape(len(y), -1)
@@ -109,8 +102,10 @@ class Level:
         return found
 
     def patches(self, picture: Values) -> Patches:
-        """(N, 75) of `picture`, the fill so far: what the known patches are compared with."""
-        found: Patches = _windows(picture.astype(np.int32))[self.y, self.x].reshape(len(self), -1)
+        """(N, 3 P) of `picture`, the fill so far: what the known patches are compared with."""
+        found: Patches = _windows(picture.astype(np.int32), self.radius)[self.y, self.x].reshape(
+            len(self), -1
+        )
         return found
 
     def usable(self, y: Places, x: Places) -> Mask:
@@ -122,10 +117,10 @@ class Level:
     def distances(self, patches: Patches, which: Places | None, y: Places, x: Places) -> Exact:
         """How far `patches[which]` are from the known patches around (y, x): weighted squares, whole numbers, (n,).
 
-        As if all 25 pixels weighed 1 on average. `which` None is all of them, in their order.
+        As if all P pixels weighed 1 on average. `which` None is all of them, in their order.
         """
         found = np.empty(len(y))
-        for block in _blocks(len(y), 3 * SIDE * SIDE):
+        for block in _blocks(len(y), 3 * self.area):
             sources = self._sources(y[block], x[block])
             if which is None:
                 off, weights = patches[block] - sources, self._thrice[block]
@@ -134,25 +129,17 @@ class Level:
                 off -= sources
             off *= off
             found[block] = np.einsum("np,np->n", off, weights)
-        mine: Places | slice = slice(None) if which is None else which
-        total = self._total[mine]
-        if self._sums is not None and self._wanted is not None:
-            tone = self._sums[y, x] - self._wanted[mine]
-            found = FINE * found + np.floor(total / TONE) * (tone * tone).sum(axis=1)
-            total = FINE * total
-        mean: Exact = np.floor(found * (SIDE * SIDE) / total)
+        total = self._total if which is None else self._total[which]
+        mean: Exact = np.floor(found * self.area / total)
         return mean
 
     @cached_property
     def _table(self) -> tuple[Places, Places, Exact]:
-        """All known patches: (K,) y and x; what a product with it says of each of them, (P, K)."""
+        """All known patches: (K,) y and x; what a product with it says of each of them, (4 P, K)."""
         y, x = np.nonzero(self.known)
         known = self._sources(y, x).astype(np.float64)
-        said = [known, (known * known).reshape(len(y), 3, -1).sum(axis=1)]
-        if self._sums is not None:
-            tones = self._sums[y, x]
-            said += [tones, (tones * tones).sum(axis=1, keepdims=True)]
-        return y, x, np.concatenate(said, axis=1).T
+        squares = (known * known).reshape(len(y), 3, -1).sum(axis=1)
+        return y, x, np.concatenate([known, squares], axis=1).T
 
     def nearest(self, patches: Patches) -> tuple[Places, Places]:
         """Of all known patches the nearest to each, the first in reading order if there are several: (N,) y and x."""
@@ -160,9 +147,6 @@ class Level:
         best = np.empty(len(self), np.int64)
         for block in _blocks(len(self), len(y)):
             asked = [patches[block] * self._thrice[block] * -2.0, self._weights[block]]
-            if self._wanted is not None:
-                share = np.floor(self._total[block] / TONE)[:, None]
-                asked = [FINE * each for each in asked] + [-2 * share * self._wanted[block], share]
             best[block] = (np.concatenate(asked, axis=1) @ table).argmin(axis=1)
         return y[best], x[best]
 
@@ -192,16 +176,10 @@ def widened(mask: Mask, by: int, *, outside: bool = False) -> Mask:
     return np.ascontiguousarray(found)
 
 
-def _sums(picture: Values) -> Exact:
-    """(H, W, 3) -> (H, W, 3), the sums over the patches around each pixel."""
-    found: Exact = _windows(picture).sum(axis=(3, 4), dtype=np.float64)
-    return found
-
-
-def _windows(values: NDArray[Any]) -> NDArray[Any]:
-    """(H, W, C) -> (H, W, C, 5, 5), what is around each pixel, mirrored at the border; a view."""
-    wide = np.pad(values, ((RADIUS, RADIUS), (RADIUS, RADIUS), (0, 0)), mode="reflect")
-    return sliding_window_view(wide, (SIDE, SIDE), axis=(0, 1))
+def _windows(values: NDArray[Any], radius: int) -> NDArray[Any]:
+    """(H, W, C) -> (H, W, C, 2 radius + 1, 2 radius + 1), what is around each pixel, mirrored at the border; a view."""
+    wide = np.pad(values, ((radius, radius), (radius, radius), (0, 0)), mode="reflect")
+    return sliding_window_view(wide, (2 * radius + 1, 2 * radius + 1), axis=(0, 1))
 
 
 def _blocks(rows: int, columns: int) -> list[slice]:

@@ -12,7 +12,7 @@ from moebius.imaging.resample import resize
 
 CELL = 8
 """Side of the squares whose mean colours are compared, px; slower changes of colour are the network's."""
-TRUST = np.float32(0.6)
+TRUST = np.float32(0.3)
 """Share of a small difference in slow colours that is taken over from the network."""
 APART = np.float32(0.5)
 """Difference (of R, G and B, as a length) from which on nothing is taken over: the two have put different things there,
@@ -22,7 +22,7 @@ and half of one in half of the other is neither."""
 def textured(
     fill: NDArray[np.float32], known: NDArray[np.float32], mask: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """The hole filled from elsewhere in the photo, chosen by and drawn towards the colours of a network's fill.
+    """The hole filled from elsewhere in the photo, drawn towards the colours of a network's fill.
 
     Args:
         fill: (H, W, 3) in [0, 1], the network's; only what is under the mask counts.
@@ -33,7 +33,7 @@ def textured(
         (H, W, 3) in [0, 1]; outside the mask `known` exactly. The network's fill where there is nothing to copy from.
     """
     fill = np.where(mask[..., None], fill, known)
-    own = copied_patches(known, mask, fill)
+    own = copied_patches(known, mask)
     if own is None:
         return fill
     # What patches are off in tone where they can be held against what is known is carried smoothly into the hole.

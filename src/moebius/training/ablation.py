@@ -43,6 +43,7 @@ COLUMNS = {
     "t500": "t=500",
     "t700": "t=700",
     "t900": "t=900",
+    "t999": "latent error t=999",
     "fill_error": "fill MAE",
     "fill_lpips": "fill LPIPS",
 }
@@ -57,6 +58,7 @@ class Ablation:
     teacher: str
     features: Path | None = None
     recipe: str = "ablation-student"
+    variants: Sequence[str] = tuple(VARIANTS)
     seeds: int = 3
     workers: int = 2
     changes: Sequence[str] = ()
@@ -66,12 +68,18 @@ def run_ablation(plan: Ablation, watch: Callable[[int, int, str], None] | None =
     """Run what is not there yet, and return the table in Markdown; also written to `out/ablation.md` and `.json`.
 
     Raises:
+        InputError: no such variant, none, or no seed.
         TrainingError: a run failed; has its last line.
     """
     if plan.seeds < 1:
         raise InputError(f"seeds: expected 1 or more, got {plan.seeds}")
-    jobs = [(name, seed) for seed in range(plan.seeds) for name in VARIANTS]
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+    unknown = [name for name in plan.variants if name not in VARIANTS]
+    if unknown or not plan.variants:
+        got = unknown[0] if unknown else "none"
+        raise InputError(f"variants: expected some of {', '.join(VARIANTS)}, got {got}")
+    variants = [name for name in VARIANTS if name in plan.variants]
+    jobs = [(name, seed) for seed in range(plan.seeds) for name in variants]
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
     with ThreadPoolExecutor(max(1, plan.workers)) as pool:
         running = [(name, seed, pool.submit(_one, plan, name, seed)) for name, seed in jobs]
         for done, (name, seed, job) in enumerate(running, start=1):
@@ -96,7 +104,7 @@ def table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     for name, runs in results.items():
         lines.append(_row(VARIANTS[name][0], [[run[c] for run in runs] for c in columns], signed=False))
     first = next(iter(results))
-    lines += ["", "Difference from the task loss alone, seed by seed (below 0 = better):", "", head, rule]
+    lines += ["", f"Difference from {VARIANTS[first][0]}, seed by seed (below 0 = better):", "", head, rule]
     for name, runs in results.items():
         if name != first:
             pairs = list(zip(runs, results[first], strict=True))

@@ -22,7 +22,7 @@ from moebius.errors import SettingsError
 from moebius.sampling import NoiseSchedule, Prediction, scaled_linear
 from moebius.sampling.schedule import TRAIN_STEPS
 
-Timesteps = Literal["lognormal", "uniform", "mixture"]
+Timesteps = Literal["lognormal", "uniform", "mixture", "last"]
 
 _NOISE, _OFFSET, _TIMESTEP, _POSTERIOR = range(4)  # purposes: each has random numbers of its own
 _UNIFORM_SHARE = 0.1
@@ -38,7 +38,8 @@ class NoiseRecipe:
 
     timesteps: Timesteps = "mixture"
     """lognormal: floor(1000 sigmoid(N(0, 1))), as released; 1.6 % of the rows are below 50 or above 899, where
-    inference begins and ends. uniform: 0 to 999. mixture: lognormal, with 10 % of the rows uniform."""
+    inference begins and ends. uniform: 0 to 999. mixture: lognormal, with 10 % of the rows uniform.
+    last: always 999, for a network that fills in one step."""
     offset: float = 0.0357
     """Noise shared by all cells of a channel, 0 to 1: lets the network change a picture's mean."""
     latents: Literal["sample", "mean"] = "sample"
@@ -104,6 +105,8 @@ def draw_timesteps(recipe: NoiseRecipe, positions: Iterable[int] | Tensor, seed:
     uniform = torch.tensor(uniforms, dtype=torch.int64)
     if recipe.timesteps == "uniform":
         return uniform
+    if recipe.timesteps == "last":
+        return torch.full_like(uniform, TRAIN_STEPS - 1)
     lognormal = lognormal_timesteps(torch.tensor(normals, dtype=torch.float64))
     if recipe.timesteps == "lognormal":
         return lognormal

@@ -1,7 +1,7 @@
 """How good the averaged network is on photos that it was not trained on, always the same ones.
 
 Losses are those of the run's objective, at fixed noise; `t100` to `t900` are the mean squared errors of the
-clean latents inside the hole at fixed timesteps; `fill_error` compares finished fills with the photos.
+clean latents inside the hole at fixed timesteps (`t999` where no other is trained); `fill_error` compares finished fills with the photos.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from moebius.training.recipe import Recipe
 from moebius.weights import ModelSpec
 
 TIMESTEPS = (100, 300, 500, 700, 900)
+LAST = (999,)
+"""Where the recipe trains no other."""
 
 
 class HeldOut:
@@ -79,7 +81,7 @@ class HeldOut:
 
     def _by_timestep(self, net: nn.Module, inputs: Inputs) -> dict[str, float]:
         values = {}
-        for timestep in TIMESTEPS:
+        for timestep in LAST if self._recipe.noise.timesteps == "last" else TIMESTEPS:
             at = inputs.at(torch.full_like(inputs.timesteps, timestep))
             noisy = at.noisy
             predicted = net(at.with_noisy(noisy), at.timesteps, at.ids).float()

@@ -3,13 +3,14 @@
  * et al., 2009). As in Python's imaging/exemplar.py, which says how: whole numbers, and the same ones.
  */
 import { clamp } from "./arrays.js";
+import { connectedRuns } from "./components.js";
 import { padded } from "./frame.js";
-import { depth, Level, RADIUS, widened } from "./patches.js";
+import { depth, Level, widened } from "./patches.js";
 
 /** @typedef {import("./arrays.js").FloatImage} FloatImage @typedef {import("./arrays.js").Mask} Mask */
 
 /** Depth of the hole at the coarsest scale, px, where the picture has as many. */
-const DEEPEST = 4;
+const DEEPEST = 8;
 /** Shorter side from which a picture is halved again, px. */
 const LEAST = 24;
 /** Known patches that a scale needs. */
@@ -30,6 +31,10 @@ const AROUND = [32, 8, 2];
 const ALIKE = 600;
 /** Radius of the part of a patch that votes: in the end, and between turns up to `SEARCHED`. */
 const VOTES = 1, COARSE_VOTES = 2;
+/** Of patches up to `SMALL`, the longer side in px, and above it: 7 x 7 and 5 x 5 px. */
+const COARSE_RADIUS = 3, RADIUS = 2, SMALL = 256;
+/** Of pixels in a row in the one that stands for the middle two at the next scale, up to `SEARCHED` and above it. */
+const SHARES = [1, 5, 10, 10, 5, 1], NEAR_SHARES = [1, 1];
 /** How far around the hole patches that touch it have a vote, px. */
 export const RING = RADIUS + VOTES;
 
@@ -37,31 +42,26 @@ export const RING = RADIUS + VOTES;
  * What patches of the known part say of the hole and of the `RING` around it, in steps of 1/255; null where too little is
  * known.
  * @param {FloatImage} smooth in [0, 1], filled smoothly already @param {Mask} mask
- * @param {FloatImage | null} colours the same, filled by somebody who knows better what belongs there
  * @returns {FloatImage | null}
  */
-export function copiedPatches(smooth, mask, colours = null) {
+export function copiedPatches(smooth, mask) {
   if (!mask.data.includes(0) || !mask.data.includes(1)) return null;
   let unit = 1; // what sides have to divide by, to be halved down to the searched scales
   while (Math.max(mask.width, mask.height) > SEARCHED * unit) unit *= 2;
   /** @type {[number, number]} */
   const shape = [Math.ceil(mask.height / unit) * unit, Math.ceil(mask.width / unit) * unit];
-  /** @param {FloatImage} image */
-  const scales = (image) => {
-    const all = padded(image, mask, shape);
-    return pyramidOf(new Uint8Array(all.filled.data.map((v) => Math.fround(clamp(v, 0, 1) * 255) + 0.5)), all.mask);
-  };
-  const wanted = colours && scales(colours);
+  const all = padded(smooth, mask, shape);
+  const bytes = new Uint8Array(all.filled.data.map((v) => Math.fround(clamp(v, 0, 1) * 255) + 0.5));
   /** @type {Level | null} */
   let level = null;
   let at = new Int32Array(0);
   /** @type {Int32Array | null} */
   let distances = null;
   let whole = mask; // with its sides padded
-  for (const [scale, { picture, hole }] of scales(smooth).entries()) {
-    const before = level, coarse = Math.max(hole.width, hole.height) <= SEARCHED;
+  for (const { picture, hole } of pyramidOf(bytes, all.mask)) {
+    const before = level, longer = Math.max(hole.width, hole.height), coarse = longer <= SEARCHED;
     whole = hole;
-    level = new Level(picture, hole, coarse && wanted ? wanted[scale].picture : null);
+    level = new Level(picture, hole, longer <= SMALL ? COARSE_RADIUS : RADIUS);
     const { places, known } = level;
     if (known.length < ENOUGH) {
       level = null;
@@ -93,35 +93,83 @@ export function copiedPatches(smooth, mask, colours = null) {
   return { width, height, data: found };
 }
 
-/** The picture at scales of a half each, the coarsest first; a pixel over any of the hole is hole.
+/** The picture at scales of a half each, the coarsest first.
  * @param {Uint8Array} picture @param {Mask} hole */
 function pyramidOf(picture, hole) {
   const found = [{ picture, hole }];
   for (;;) {
-    const { width, height, data } = hole;
+    const { width, height } = hole;
     const small = Math.max(width, height) <= SEARCHED && Math.max(...depth(hole, DEEPEST + 1)) <= DEEPEST;
     if (small || Math.min(width, height) < LEAST || width % 2 || height % 2) return found;
-    const wide = width / 2, sums = new Uint16Array(picture.length / 4), any = new Uint8Array(data.length / 4);
-    for (let i = 0; i < data.length; i++) {
-      const x = i % width, to = ((i - x) / width >> 1) * wide + (x >> 1);
-      any[to] |= data[i];
-      for (let c = 0; c < 3; c++) sums[3 * to + c] += picture[3 * i + c];
-    }
-    picture = new Uint8Array(sums.map((sum) => (sum + 2) >> 2));
-    hole = { width: wide, height: height / 2, data: any };
+    ({ picture, hole } = halved(picture, hole));
     found.unshift({ picture, hole });
   }
 }
 
 /**
- * Offsets of the scale before, doubled: what is known whole there is known whole here.
+ * At half the scale: each pixel the mean of what is known of 2 x 2, or of 6 x 6 in `SHARES`. It is hole where nothing of
+ * them is known; in a piece of the hole that would vanish so, where any of 2 x 2 is hole.
+ * @param {Uint8Array} picture @param {Mask} hole
+ */
+function halved(picture, { width, height, data }) {
+  const half = { width: width / 2, height: height / 2, data: new Uint8Array(data.length / 4) };
+  const found = new Uint8Array(picture.length / 4), deep = new Uint8Array(data.length / 4);
+  const shares = Math.max(half.width, half.height) <= SEARCHED ? SHARES : NEAR_SHARES, by = shares.length / 2 - 1;
+  for (let to = 0; to < deep.length; to++) {
+    const x = 2 * (to % half.width), y = 2 * Math.floor(to / half.width), total = [0, 0, 0, 0], guessed = [0, 0, 0];
+    for (let row = Math.max(0, y - by); row < Math.min(height, y + by + 2); row++) {
+      for (let column = Math.max(0, x - by); column < Math.min(width, x + by + 2); column++) {
+        const i = row * width + column, inside = row >> 1 === y >> 1 && column >> 1 === x >> 1;
+        if (inside) half.data[to] |= data[i];
+        const share = data[i] ? 0 : shares[row - y + by] * shares[column - x + by];
+        total[3] += share;
+        for (let c = 0; c < 3; c++) {
+          total[c] += share * picture[3 * i + c];
+          if (inside) guessed[c] += picture[3 * i + c];
+        }
+      }
+    }
+    const count = total[3];
+    deep[to] = Number(!count);
+    for (let c = 0; c < 3; c++) {
+      found[3 * to + c] = count ? (total[c] + Math.floor(count / 2)) / count : (guessed[c] + 2) >> 2;
+    }
+  }
+  const { rows, starts, ends, pieces } = connectedRuns(half), lasting = new Set();
+  /** Its pixels, by number. @param {number} run */
+  const runOf = (run) => deep.subarray(rows[run] * half.width + starts[run], rows[run] * half.width + ends[run]);
+  pieces.forEach((piece, run) => runOf(run).includes(1) && lasting.add(piece));
+  pieces.forEach((piece, run) => lasting.has(piece) || runOf(run).fill(1));
+  return { picture: found, hole: { ...half, data: deep } };
+}
+
+/**
+ * Offsets of the scale before, doubled; where there is none that leads to a known patch, a neighbour's, asked in turns; the
+ * next known patch for whoever has none in the end.
  * @param {Level} coarse @param {Int32Array} from known patches there @param {Level} fine
  */
 function handedOn({ stride, index }, from, fine) {
-  return fine.places.map((place) => {
-    const y = Math.floor(place / fine.stride) >> 1, x = (place % fine.stride) >> 1, to = from[index[y * stride + x]];
-    return place + 2 * fine.stride * (Math.floor(to / stride) - y) + 2 * ((to % stride) - x);
+  const { places, beside } = fine;
+  let at = places.map((place) => {
+    const y = Math.floor(place / fine.stride), x = place % fine.stride, row = index[(y >> 1) * stride + (x >> 1)];
+    if (row < 0) return -1;
+    return fine.usable(y + 2 * (Math.floor(from[row] / stride) - (y >> 1)), x + 2 * ((from[row] % stride) - (x >> 1)));
   });
+  for (let changed = true; changed; ) {
+    const given = at.slice();
+    changed = false;
+    for (let row = 0; row < places.length; row++) {
+      for (let k = 4 * row; k < 4 * row + 4 && given[row] < 0; k++) {
+        const to = beside[k] < 0 ? -1 : at[beside[k]], step = places[row] - places[beside[k]];
+        if (to < 0) continue;
+        if (fine.kinds[to + step] === 2) given[row] = to + step;
+        changed ||= given[row] >= 0;
+      }
+    }
+    at = given;
+  }
+  const next = nextKnown(fine);
+  return at.map((to, row) => (to < 0 ? next[row] : to));
 }
 
 /** The known patch that comes next to each in reading order, from the first again after the last. @param {Level} level */
@@ -193,7 +241,8 @@ function scrambled(row, turn) {
  * @param {Uint8Array} reached 1 where it is asked for, at most `RING` from the hole
  * @param {number} radius of the part of a patch that votes
  */
-function voted({ picture, hole, places, source, stride }, at, distances, reached = hole.data, radius = VOTES) {
+function voted(level, at, distances, reached = level.hole.data, radius = VOTES) {
+  const { picture, hole, places, source, stride, radius: inset } = level;
   const total = new Float64Array((4 * source.length) / 3), found = picture.slice();
   const middle = distances === null ? 0 : distances.slice().sort()[distances.length >> 1] + 1;
   for (let row = 0; row < places.length; row++) {
@@ -202,7 +251,7 @@ function voted({ picture, hole, places, source, stride }, at, distances, reached
     for (let dy = -radius; dy <= radius; dy++) {
       for (let dx = -radius; dx <= radius; dx++) {
         const share = weight * (radius + 1 - Math.abs(dy)) * (radius + 1 - Math.abs(dx));
-        const step = (RADIUS + dy) * stride + RADIUS + dx, to = 4 * (places[row] + step), from = 3 * (at[row] + step);
+        const step = (inset + dy) * stride + inset + dx, to = 4 * (places[row] + step), from = 3 * (at[row] + step);
         for (let c = 0; c < 3; c++) total[to + c] += share * source[from + c];
         total[to + 3] += share;
       }
@@ -210,7 +259,7 @@ function voted({ picture, hole, places, source, stride }, at, distances, reached
   }
   for (let i = 0; i < hole.data.length; i++) {
     if (!reached[i]) continue;
-    const x = i % hole.width, from = 4 * (((i - x) / hole.width + RADIUS) * stride + x + RADIUS), count = total[from + 3];
+    const x = i % hole.width, from = 4 * (((i - x) / hole.width + inset) * stride + x + inset), count = total[from + 3];
     for (let c = 0; c < 3; c++) found[3 * i + c] = (total[from + c] + Math.floor(count / 2)) / count;
   }
   return found;

@@ -5,39 +5,36 @@
 
 /** @typedef {import("./arrays.js").Mask} Mask */
 
-/** Of patches of 5 x 5 px. */
-export const RADIUS = 2;
-const SIDE = 2 * RADIUS + 1, AREA = SIDE ** 2;
 /** What the pixel of a patch weighs that has most say in a comparison. */
-const HEAVIEST = 256;
+const HEAVIEST = 192;
 /** What a guessed pixel of the hole weighs beside a known one, halved for each step into the hole. */
 const GUESSED = 0.02;
 /** Steps into the hole from which on it has no less. */
 const DEEPEST = 16;
-/** Parts of a weight, and what the mean colour of a patch counts where colours are wanted. */
-const FINE = 256, TONE = 8;
 
 /** A place is y * stride + x: a patch's middle in the picture, its corner in one with a mirrored border, a "wide" one. */
 export class Level {
   /**
    * @param {Uint8Array} picture RGB; what is under the hole is a first guess @param {Mask} hole
-   * @param {Uint8Array | null} colours what the mean colours of patches should be like, too
+   * @param {number} radius of its patches
    */
-  constructor(picture, hole, colours = null) {
-    const { width, height } = hole, stride = width + 2 * RADIUS, steps = [1, -1, stride, -stride];
+  constructor(picture, hole, radius) {
+    const { width, height } = hole, stride = width + 2 * radius, steps = [1, -1, stride, -stride];
+    this.radius = radius;
+    this.side = 2 * radius + 1;
     this.picture = picture;
     this.hole = hole;
     this.stride = stride;
     /** Patches: 1 where they touch the hole, 2 where they are known whole. */
     this.kinds = new Uint8Array(stride * height);
-    for (let y = RADIUS; y < height - RADIUS && width > SIDE - 1; y++) {
-      this.kinds.fill(2, y * stride + RADIUS, y * stride + width - RADIUS);
+    for (let y = radius; y < height - radius && width > 2 * radius; y++) {
+      this.kinds.fill(2, y * stride + radius, y * stride + width - radius);
     }
     for (let i = 0; i < hole.data.length; i++) {
       if (!hole.data[i]) continue;
       const x = i % width, y = (i - x) / width;
-      for (let row = Math.max(0, y - RADIUS); row <= Math.min(height - 1, y + RADIUS); row++) {
-        this.kinds.fill(1, row * stride + Math.max(0, x - RADIUS), row * stride + Math.min(width, x + RADIUS + 1));
+      for (let row = Math.max(0, y - radius); row <= Math.min(height - 1, y + radius); row++) {
+        this.kinds.fill(1, row * stride + Math.max(0, x - radius), row * stride + Math.min(width, x + radius + 1));
       }
     }
     /** Places in reading order. @param {number} kind */
@@ -48,31 +45,28 @@ export class Level {
     this.index = new Int32Array(stride * height).fill(-1);
     this.beside = new Int32Array(4 * this.places.length).fill(-1);
     this.source = this.wide(picture, 3);
-    /** Sums over patches, by place: of the picture, and as they are wanted. */
-    this.sums = colours && this.summed(this.source);
-    this.wanted = colours && this.summed(this.wide(colours, 3));
     const count = this.places.length;
     for (let row = 0; row < count; row++) this.index[this.places[row]] = row;
     for (let k = 0; k < 4 * count; k++) this.beside[k] = this.index[this.places[k >> 2] + steps[k % 4]] ?? -1;
-    /** What each pixel of a patch weighs, 25 a patch, and all of them; empty before `weigh()`. */
+    /** What each pixel of a patch weighs, patch by patch, and all of them; empty before `weigh()`. */
     this.weights = new Int32Array(0);
     this.totals = new Int32Array(count);
   }
 
   /** To be called before patches are compared. */
   weigh() {
-    const { places, stride, totals } = this;
-    const deep = this.wide(depth(this.hole, DEEPEST), 1), each = new Float64Array(AREA);
-    this.weights = new Int32Array(AREA * places.length);
+    const { places, stride, totals, side } = this, area = side ** 2;
+    const deep = this.wide(depth(this.hole, DEEPEST), 1), each = new Float64Array(area);
+    this.weights = new Int32Array(area * places.length);
     for (let row = 0; row < places.length; row++) {
       let heaviest = 0;
-      for (let p = 0; p < AREA; p++) {
-        const steps = deep[places[row] + Math.floor(p / SIDE) * stride + (p % SIDE)];
+      for (let p = 0; p < area; p++) {
+        const steps = deep[places[row] + Math.floor(p / side) * stride + (p % side)];
         each[p] = steps ? GUESSED / 2 ** steps : 1;
         heaviest = Math.max(heaviest, each[p]);
       }
-      for (let p = 0; p < AREA; p++) {
-        totals[row] += this.weights[AREA * row + p] = Math.max(1, Math.floor((each[p] * HEAVIEST) / heaviest));
+      for (let p = 0; p < area; p++) {
+        totals[row] += this.weights[area * row + p] = Math.max(1, Math.floor((each[p] * HEAVIEST) / heaviest));
       }
     }
   }
@@ -84,43 +78,33 @@ export class Level {
   }
 
   /**
-   * With a border of RADIUS that mirrors the inside.
+   * With a border of `radius` that mirrors the inside.
    * @param {Uint8Array} values @param {number} channels
    */
   wide(values, channels) {
-    const { width, height } = this.hole;
-    const found = new Uint8Array(this.stride * (height + 2 * RADIUS) * channels);
-    for (let y = 0, to = 0; y < height + 2 * RADIUS; y++) {
+    const { width, height } = this.hole, tall = height + 2 * this.radius;
+    const found = new Uint8Array(this.stride * tall * channels);
+    for (let y = 0, to = 0; y < tall; y++) {
       for (let x = 0; x < this.stride; x++) {
-        const from = channels * (reflected(y, height) * width + reflected(x, width));
+        const from = channels * (reflected(y - this.radius, height) * width + reflected(x - this.radius, width));
         for (let c = 0; c < channels; c++) found[to++] = values[from + c];
       }
     }
     return found;
   }
 
-  /** Sums over the patches at all places. @param {Uint8Array} wide RGB */
-  summed(wide) {
-    const found = new Uint16Array(3 * this.kinds.length);
-    for (let i = 0; i < found.length; i++) {
-      for (let p = 0; p < AREA; p++) found[i] += wide[i + 3 * (Math.floor(p / SIDE) * this.stride + (p % SIDE))];
-    }
-    return found;
-  }
-
   /**
-   * Weighted squares between a patch and a known one, in `FINE` parts, or as many as it takes to exceed `limit`.
+   * Weighted squares between a patch and a known one, or as many as it takes to exceed `limit`.
    * @param {Uint8Array} fill wide @param {number} row @param {number} at @param {number} limit
    */
   squares(fill, row, at, limit) {
-    const { source, weights, stride, sums, wanted } = this, share = Math.floor(this.totals[row] / TONE);
-    let sum = 0, p = AREA * row;
-    for (let c = 0; c < 3 && sums && wanted; c++) sum += share * (sums[3 * at + c] - wanted[3 * this.places[row] + c]) ** 2;
-    for (let y = 0; y < SIDE && sum <= limit; y++) {
+    const { source, weights, stride, side } = this;
+    let sum = 0, p = side ** 2 * row;
+    for (let y = 0; y < side && sum <= limit; y++) {
       let i = 3 * (this.places[row] + y * stride), j = 3 * (at + y * stride);
-      for (let x = 0; x < SIDE; x++, i += 3, j += 3) {
+      for (let x = 0; x < side; x++, i += 3, j += 3) {
         const red = fill[i] - source[j], green = fill[i + 1] - source[j + 1], blue = fill[i + 2] - source[j + 2];
-        sum += FINE * weights[p++] * (red * red + green * green + blue * blue);
+        sum += weights[p++] * (red * red + green * green + blue * blue);
       }
     }
     return sum;
@@ -131,8 +115,8 @@ export class Level {
    * @param {Uint8Array} fill wide @param {number} row @param {number} at @param {number} most
    */
   distance(fill, row, at, most) {
-    const total = FINE * this.totals[row];
-    return Math.floor((this.squares(fill, row, at, (most * total) / AREA + 1) * AREA) / total);
+    const total = this.totals[row], area = this.side ** 2;
+    return Math.floor((this.squares(fill, row, at, (most * total) / area + 1) * area) / total);
   }
 
   /** The distance of each patch of the fill. @param {Uint8Array} fill wide @param {Int32Array} at */
@@ -184,7 +168,7 @@ export function depth({ width, height, data }, most) {
   return found;
 }
 
-/** The index inside that is at `index` of a wide row. @param {number} index @param {number} count */
+/** The index inside for one that may be outside. @param {number} index @param {number} count */
 function reflected(index, count) {
-  return Math.abs(count - 1 - Math.abs(count - 1 - Math.abs(index - RADIUS)));
+  return Math.abs(count - 1 - Math.abs(count - 1 - Math.abs(index)));
 }

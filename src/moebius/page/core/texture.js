@@ -8,18 +8,18 @@ import { resize } from "./resample.js";
 /** Side of the squares whose mean colours are compared, px; slower changes of colour are the network's. */
 const CELL = 8;
 /** Share of a small difference in slow colours that is taken over from the network. */
-const TRUST = Math.fround(0.6);
+const TRUST = Math.fround(0.3);
 /** Difference (of R, G and B, as a length) from which on nothing is taken over: they are different things. */
 const APART = 0.5;
 
 /**
- * The hole filled from elsewhere in the photo, chosen by and drawn towards the colours of a network's fill.
+ * The hole filled from elsewhere in the photo, drawn towards the colours of a network's fill.
  * @param {import("./arrays.js").FloatImage} fill the network's; outside the mask it is `known`
  * @param {import("./arrays.js").FloatImage} known the photo, filled smoothly @param {import("./arrays.js").Mask} mask
  * @returns {import("./arrays.js").FloatImage} `fill` where there is nothing to copy from
  */
 export function textured(fill, known, mask) {
-  const own = copiedPatches(known, mask, fill);
+  const own = copiedPatches(known, mask);
   if (own === null) return fill;
   const { width, height } = mask, difference = emptyImage(width, height);
   // What patches are off in tone where they can be held against what is known is carried smoothly into the hole.
