@@ -1,7 +1,8 @@
 """How good the averaged network is on photos that it was not trained on, always the same ones.
 
-Losses are those of the run's objective, at fixed noise; `t100` to `t900` are the mean squared errors of the
-clean latents inside the hole at fixed timesteps (`t999` where no other is trained); `fill_error` compares finished fills with the photos.
+Losses are those of the run's objective, at fixed noise; `t100` to `t900` are the mean squared errors of the clean
+latents inside the hole at fixed timesteps (`t999` where no other is trained); `fill_error` compares finished fills with
+the photos.
 """
 
 from __future__ import annotations

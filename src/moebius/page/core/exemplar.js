@@ -9,32 +9,10 @@ import { depth, Level, widened } from "./patches.js";
 
 /** @typedef {import("./arrays.js").FloatImage} FloatImage @typedef {import("./arrays.js").Mask} Mask */
 
-/** Depth of the hole at the coarsest scale, px, where the picture has as many. */
-const DEEPEST = 8;
-/** Shorter side from which a picture is halved again, px. */
-const LEAST = 24;
-/** Known patches that a scale needs. */
-const ENOUGH = 40;
-/** Longer side up to which all known patches are compared, px, and comparisons up to which they are at finer scales. */
-const SEARCHED = 64, PAIRS = 1 << 23;
-/** The same where no coarser scale had enough to copy from. */
-const FIRST_PAIRS = 1 << 26;
-/** Turns up to `SEARCHED`, and at most above it. */
-const TURNS = 6, FINE_TURNS = 3;
-/** Patches that may look in all turns of a finer scale: the larger the hole, the fewer turns, down to none. */
-const WORK = 1 << 15;
-/** In which offsets spread to neighbours. */
-const ROUNDS = 3;
-/** How far from where an offset points others are tried, px. */
-const AROUND = [32, 8, 2];
-/** What one neighbour with the same offset is worth, in squares of colour summed over a patch. */
-const ALIKE = 600;
-/** Radius of the part of a patch that votes: in the end, and between turns up to `SEARCHED`. */
-const VOTES = 1, COARSE_VOTES = 2;
-/** Of patches up to `SMALL`, the longer side in px, and above it: 7 x 7 and 5 x 5 px. */
-const COARSE_RADIUS = 3, RADIUS = 2, SMALL = 256;
-/** Of pixels in a row in the one that stands for the middle two at the next scale, up to `SEARCHED` and above it. */
-const SHARES = [1, 5, 10, 10, 5, 1], NEAR_SHARES = [1, 1];
+// What they mean: imaging/exemplar.py.
+const DEEPEST = 8, LEAST = 24, ENOUGH = 40, SEARCHED = 64, PAIRS = 1 << 23, FIRST_PAIRS = 1 << 26;
+const TURNS = 6, FINE_TURNS = 3, WORK = 1 << 15, ROUNDS = 3, AROUND = [32, 8, 2], ALIKE = 600;
+const VOTES = 1, COARSE_VOTES = 2, COARSE_RADIUS = 3, RADIUS = 2, SMALL = 256, SHARES = [1, 5, 10, 10, 5, 1];
 /** How far around the hole patches that touch it have a vote, px. */
 export const RING = RADIUS + VOTES;
 
@@ -107,36 +85,34 @@ function pyramidOf(picture, hole) {
 }
 
 /**
- * At half the scale: each pixel the mean of what is known of 2 x 2, or of 6 x 6 in `SHARES`. It is hole where nothing of
- * them is known; in a piece of the hole that would vanish so, where any of 2 x 2 is hole.
+ * At half the scale: each pixel the mean of what is known of 2 x 2, or of 6 x 6; hole where nothing of them is, and in
+ * pieces that would vanish so, where any of 2 x 2 is hole.
  * @param {Uint8Array} picture @param {Mask} hole
  */
 function halved(picture, { width, height, data }) {
   const half = { width: width / 2, height: height / 2, data: new Uint8Array(data.length / 4) };
-  const found = new Uint8Array(picture.length / 4), deep = new Uint8Array(data.length / 4);
-  const shares = Math.max(half.width, half.height) <= SEARCHED ? SHARES : NEAR_SHARES, by = shares.length / 2 - 1;
+  const found = new Uint8Array(picture.length / 4), deep = half.data.slice();
+  const shares = Math.max(half.width, half.height) <= SEARCHED ? SHARES : [1, 1], by = shares.length / 2 - 1;
   for (let to = 0; to < deep.length; to++) {
-    const x = 2 * (to % half.width), y = 2 * Math.floor(to / half.width), total = [0, 0, 0, 0], guessed = [0, 0, 0];
+    const x = 2 * (to % half.width), y = 2 * Math.floor(to / half.width), total = [0, 0, 0], guessed = [2, 2, 2];
+    let count = 0;
     for (let row = Math.max(0, y - by); row < Math.min(height, y + by + 2); row++) {
       for (let column = Math.max(0, x - by); column < Math.min(width, x + by + 2); column++) {
         const i = row * width + column, inside = row >> 1 === y >> 1 && column >> 1 === x >> 1;
-        if (inside) half.data[to] |= data[i];
         const share = data[i] ? 0 : shares[row - y + by] * shares[column - x + by];
-        total[3] += share;
+        count += share;
+        if (inside) half.data[to] |= data[i];
         for (let c = 0; c < 3; c++) {
           total[c] += share * picture[3 * i + c];
           if (inside) guessed[c] += picture[3 * i + c];
         }
       }
     }
-    const count = total[3];
     deep[to] = Number(!count);
-    for (let c = 0; c < 3; c++) {
-      found[3 * to + c] = count ? (total[c] + Math.floor(count / 2)) / count : (guessed[c] + 2) >> 2;
-    }
+    for (let c = 0; c < 3; c++) found[3 * to + c] = count ? (total[c] + (count >> 1)) / count : guessed[c] >> 2;
   }
   const { rows, starts, ends, pieces } = connectedRuns(half), lasting = new Set();
-  /** Its pixels, by number. @param {number} run */
+  /** Its pixels. @param {number} run */
   const runOf = (run) => deep.subarray(rows[run] * half.width + starts[run], rows[run] * half.width + ends[run]);
   pieces.forEach((piece, run) => runOf(run).includes(1) && lasting.add(piece));
   pieces.forEach((piece, run) => lasting.has(piece) || runOf(run).fill(1));
@@ -144,8 +120,7 @@ function halved(picture, { width, height, data }) {
 }
 
 /**
- * Offsets of the scale before, doubled; where there is none that leads to a known patch, a neighbour's, asked in turns; the
- * next known patch for whoever has none in the end.
+ * Offsets of the scale before, doubled; else a neighbour's, asked in turns; else the next known patch.
  * @param {Level} coarse @param {Int32Array} from known patches there @param {Level} fine
  */
 function handedOn({ stride, index }, from, fine) {
@@ -160,10 +135,10 @@ function handedOn({ stride, index }, from, fine) {
     changed = false;
     for (let row = 0; row < places.length; row++) {
       for (let k = 4 * row; k < 4 * row + 4 && given[row] < 0; k++) {
-        const to = beside[k] < 0 ? -1 : at[beside[k]], step = places[row] - places[beside[k]];
-        if (to < 0) continue;
-        if (fine.kinds[to + step] === 2) given[row] = to + step;
-        changed ||= given[row] >= 0;
+        const from = beside[k] < 0 ? -1 : at[beside[k]], to = from + places[row] - places[beside[k]];
+        if (from < 0 || fine.kinds[to] !== 2) continue;
+        given[row] = to;
+        changed = true;
       }
     }
     at = given;
