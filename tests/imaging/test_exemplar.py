@@ -113,6 +113,15 @@ def test_shapes_must_belong_together(image: tuple[int, ...], mask: tuple[int, ..
         exemplar_fill(np.zeros(image, np.float32), np.ones(mask, bool))
 
 
+def test_thin_and_thick_pieces_of_one_hole() -> None:
+    """A scratch is gone at scales where a disc still is hole; it is filled from its own surroundings all the same."""
+    whole = floats(stripes(256, 256))
+    thick, scratch = disc(256, 256, (70, 128), 40), np.zeros((256, 256), bool)
+    scratch[20:236, 200:203] = True
+    filled = exemplar_fill(whole, thick | scratch)
+    assert np.abs(filled - whole)[scratch].mean() < 0.02
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     colour=st.tuples(*[st.floats(0, 1, width=32)] * 3),

@@ -70,6 +70,10 @@ def test_the_mixture_covers_both_ends_of_the_timesteps() -> None:
     assert torch.histc(uniform.float(), 10, 0, 1000).min() > 0.9 * count / 10
 
 
+def test_the_last_timestep_alone() -> None:
+    assert set(draw_timesteps(NoiseRecipe(timesteps="last"), range(50), seed=3).tolist()) == {999}
+
+
 # Draws
 
 

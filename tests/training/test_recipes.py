@@ -26,7 +26,7 @@ def test_shipped_recipes_load(name: str) -> None:
 
 def test_which_recipes_there_are() -> None:
     named = {"full", "nano", "nano-fill", "finetune", "guidance", "tiny-test", "tiny-teacher", "steps-1", "steps-2",
-             "steps-4", "ablation-teacher", "ablation-student"}  # fmt: skip
+             "steps-4", "ablation-teacher", "ablation-student", "nano-student"}  # fmt: skip
     assert named <= set(recipe_names())
 
 

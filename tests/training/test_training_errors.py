@@ -126,6 +126,23 @@ def test_no_teacher(program: Program, tiny: Tiny, work: Path) -> None:
     assert not Path("run").exists()
 
 
+def test_no_such_variant(program: Program, tiny: Tiny, work: Path) -> None:
+    done = program("train", "ablation", "--teacher", tiny.teacher, "--data", tiny.photos, "--out", "run",
+                   "--variants", "alone,best")  # fmt: skip
+    assert_refused(done, INPUT, "variants: expected some of alone, output, coarse, fixed, paper, released, got best")
+
+
+@pytest.mark.slow
+def test_variants_at_the_last_timestep(tiny: Tiny, work: Path) -> None:
+    done = moebius("train", "ablation", "--teacher", tiny.teacher, "--data", tiny.photos, "--out", "run", "--recipe",
+                   tiny.recipe, "--variants", "output,alone", "--seeds", "1", "--workers", "1",
+                   "--set", "run.steps=2", "--set", "noise.timesteps=last")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" |")[0] for line in done.stdout.splitlines() if line.startswith(("| task", "| + "))]
+    assert rows == ["| task loss alone", "| + output distillation", "| + output distillation"]
+    assert "latent error t=999" in done.stdout and "t=500" not in done.stdout
+
+
 def test_no_recipe_no_photos(program: Program, work: Path) -> None:
     assert_refused(program("train", "tiny-test", "--out", "run"), INPUT, "Missing option '--data'")
     assert_refused(program("train", "tiny-test", "--data", "empty"), INPUT, "Missing option '--out'")
