@@ -129,7 +129,9 @@ def test_no_teacher(program: Program, tiny: Tiny, work: Path) -> None:
 def test_no_such_variant(program: Program, tiny: Tiny, work: Path) -> None:
     done = program("train", "ablation", "--teacher", tiny.teacher, "--data", tiny.photos, "--out", "run",
                    "--variants", "alone,best")  # fmt: skip
-    assert_refused(done, INPUT, "variants: expected some of alone, output, coarse, fixed, paper, released, got best")
+    assert_refused(
+        done, INPUT, "variants: expected some of alone, output, coarse, fixed, paper, released, got best"
+    )
 
 
 @pytest.mark.slow
