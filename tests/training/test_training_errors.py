@@ -132,6 +132,7 @@ def test_no_such_variant(program: Program, tiny: Tiny, work: Path) -> None:
     assert_refused(
         done, INPUT, "variants: expected some of alone, output, coarse, fixed, paper, released, got best"
     )
+    assert not Path("run").exists()
 
 
 @pytest.mark.slow

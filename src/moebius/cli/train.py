@@ -142,7 +142,6 @@ def ablation(data: tuple[Path, ...], out: Path, variants: str, **options: Any) -
     from moebius.training.ablation import VARIANTS, Ablation, run_ablation
 
     options["variants"] = tuple(VARIANTS) if variants == "all" else tuple(variants.split(","))
-    out.mkdir(parents=True, exist_ok=True)
     with watching() as watch:
         click.echo(run_ablation(Ablation(data=data, out=out, **options), watch), nl=False)
 

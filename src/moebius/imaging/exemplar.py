@@ -165,9 +165,8 @@ def _halved(picture: Values, hole: Mask) -> tuple[Values, Mask]:
     guessed = np.floor((picture.reshape(height, 2, width, 2, 3).sum(axis=(1, 3)) + 2) / 4)
     deep, any_hole = count[..., 0] == 0, np.asarray(hole.reshape(height, 2, width, 2).any(axis=(1, 3)))
     pieces = connected_runs(any_hole)
-    lasting = np.add.reduceat(
-        deep[any_hole], np.cumsum(pieces.ends - pieces.starts) - (pieces.ends - pieces.starts)
-    )
+    lengths = pieces.ends - pieces.starts
+    lasting = np.add.reduceat(deep[any_hole], np.cumsum(lengths) - lengths)
     vanishing = np.bincount(pieces.pieces, weights=lasting, minlength=len(lasting))[pieces.pieces] == 0
     return np.where(deep[..., None], guessed, mean), deep | pieces.paint(vanishing, deep.shape)
 
@@ -180,10 +179,8 @@ def _hand_on(coarse: Level, y: Places, x: Places, fine: Level) -> tuple[Places, 
     """
     parents = coarse.index_of(fine.y // 2, fine.x // 2)
     has = parents >= 0
-    off_y, off_x = (
-        np.where(has, 2 * (y - coarse.y)[parents], 0),
-        np.where(has, 2 * (x - coarse.x)[parents], 0),
-    )
+    off_y = np.where(has, 2 * (y - coarse.y)[parents], 0)
+    off_x = np.where(has, 2 * (x - coarse.x)[parents], 0)
     has &= fine.usable(fine.y + off_y, fine.x + off_x)
     while True:
         given = has.copy()

@@ -77,6 +77,7 @@ def run_ablation(plan: Ablation, watch: Callable[[int, int, str], None] | None =
     if unknown or not plan.variants:
         got = unknown[0] if unknown else "none"
         raise InputError(f"variants: expected some of {', '.join(VARIANTS)}, got {got}")
+    plan.out.mkdir(parents=True, exist_ok=True)
     variants = [name for name in VARIANTS if name in plan.variants]
     jobs = [(name, seed) for seed in range(plan.seeds) for name in variants]
     results: dict[str, list[dict[str, float]]] = {name: [] for name in variants}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from moebius.networks.perceptual import LPIPSSqueeze
+from moebius.sampling.schedule import TRAIN_STEPS
 from moebius.training.data.loader import Batch
 from moebius.training.inputs import Feeder, Inputs
 from moebius.training.live import Fill, fill_rows
@@ -24,7 +25,7 @@ from moebius.training.recipe import Recipe
 from moebius.weights import ModelSpec
 
 TIMESTEPS = (100, 300, 500, 700, 900)
-LAST = (999,)
+LAST = (TRAIN_STEPS - 1,)
 """Where the recipe trains no other."""
 
 
