@@ -39,8 +39,7 @@ def grained(width: int, height: int) -> np.ndarray:
 
 def alternating(size: tuple[int, int], photos: tuple[Photo, Photo]) -> list[tuple[FloatImage, Mask]]:
     """Every hole, in one of two photos in turn."""
-    pairs = zip(cycle(photos), holes(*size).values())
-    return [(shown(photo(*size), mask), mask) for photo, mask in pairs]
+    return [(photo(*size), mask) for photo, mask in zip(cycle(photos), holes(*size).values())]
 
 
 def holes(width: int, height: int) -> dict[str, Mask]:
@@ -62,11 +61,13 @@ def holes(width: int, height: int) -> dict[str, Mask]:
     }
 
 
-SIZES = [(64, 64), (75, 50), (30, 47), (160, 48), (9, 7), (5, 5), (2, 60), (1, 1)]
-
-
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("size", [(64, 64), (160, 48), (75, 50)], ids=str)
 def test_copied_patches(core: Core, size: tuple[int, int]) -> None:
+    compare(core, alternating(size, (grained, flat)))
+
+
+@pytest.mark.parametrize("size", [(30, 47), (50, 26), (9, 7), (5, 5), (2, 60), (1, 1)], ids=str)
+def test_copied_patches_of_small_frames(core: Core, size: tuple[int, int]) -> None:
     masks = holes(*size)
     pairs = list(product((grained, flat), masks.values()))
     cases = [(photo(*size), mask) for photo, mask in pairs]
@@ -125,9 +126,9 @@ def compare(core: Core, cases: list[tuple[np.ndarray, Mask]]) -> None:
             assert np.array_equal(as_array(found), expected)
 
 
-@pytest.mark.parametrize("size", [(64, 64), (75, 50), (160, 96), (9, 7)], ids=str)
+@pytest.mark.parametrize("size", [(64, 64), (128, 72), (9, 7)], ids=str)
 def test_textured(core: Core, size: tuple[int, int]) -> None:
-    cases = alternating(size, (picture, grained))
+    cases = [(shown(pixels, mask), mask) for pixels, mask in alternating(size, (picture, grained))]
     fills = [np.where(mask[..., None], 0.7 * known[::-1] + np.float32(0.1), known) for known, mask in cases]
     calls: list[Call] = [
         ("core/texture.js", "textured", [as_image(fill), as_image(known), as_mask(mask)])

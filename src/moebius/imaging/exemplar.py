@@ -44,8 +44,8 @@ AROUND = (32, 8, 2)
 """How far from where an offset points others are tried, px."""
 ALIKE = 600
 """What one neighbour with the same offset is worth, in squares of colour summed over a patch."""
-VOTES, COARSE_VOTES = 1, 2
-"""Radius of the part of a patch that votes: in the end, and between turns up to `SEARCHED`."""
+VOTES, TURN_VOTES = 1, 2
+"""Radius of the part of a patch that votes: in the end, and between turns."""
 COARSE_RADIUS, RADIUS = 3, 2
 """Of patches up to `SMALL` and above it: 7 x 7 and 5 x 5 px."""
 SMALL = 256
@@ -107,10 +107,10 @@ def copied_patches(smooth: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
         else:
             y, x = _hand_on(before, y, x, level)
             if turns:
-                fill = _vote(level, y, x, None)
+                fill = _vote(level, y, x, None, radius=TURN_VOTES)
         for turn in range(turns):
             if turn:
-                fill = _vote(level, y, x, distances, radius=COARSE_VOTES if coarse else VOTES)
+                fill = _vote(level, y, x, distances, radius=TURN_VOTES)
             patches = level.patches(fill)
             if searched:
                 y, x = level.nearest(patches)

@@ -6,6 +6,8 @@ Everything is whole numbers, in floats wide enough for them, so that another imp
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import accumulate
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -22,11 +24,10 @@ Places = NDArray[np.int64]
 NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 HEAVIEST = 192
 """What the pixel of a patch weighs that has most say in a comparison, so that 49 squares add up to less than 2^31."""
-GUESSED = 0.02
-"""What a guessed pixel of the hole weighs beside a known one, halved for each step into the hole: what is filled in so
-far has little say, and least in the middle."""
 DEEPEST = 16
-"""Steps into the hole from which on it has no less."""
+"""Steps into the hole from which on a pixel weighs no less."""
+SAY = np.array([1.0, *accumulate([0.7] * (DEEPEST - 1), mul, initial=0.07)])
+"""What a pixel weighs, by steps into the hole: what is filled in so far has little say, and least in the middle."""
 LAID_OUT = 1 << 20
 """Pixels of a picture whose patches are laid out in memory, 75 or 147 bytes each, to be found sooner."""
 _AT_ONCE = 1 << 23
@@ -61,8 +62,7 @@ class Level:
     @cached_property
     def _weights(self) -> NDArray[np.int32]:
         """(N, P): what each pixel of a patch weighs."""
-        steps = depth(self.hole, DEEPEST)
-        weight = np.where(steps > 0, GUESSED / 2.0**steps, 1.0)
+        weight = SAY[depth(self.hole, DEEPEST)]
         each = _windows(weight[..., None], self.radius)[self.y, self.x].reshape(len(self), -1)
         heaviest = each.max(axis=1, keepdims=True)
         found: NDArray[np.int32] = np.maximum(1, np.floor(each * HEAVIEST / heaviest)).astype(np.int32)

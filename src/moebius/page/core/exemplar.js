@@ -12,7 +12,7 @@ import { depth, Level, widened } from "./patches.js";
 // What they mean: imaging/exemplar.py.
 const DEEPEST = 8, LEAST = 24, ENOUGH = 40, SEARCHED = 64, PAIRS = 1 << 23, FIRST_PAIRS = 1 << 26;
 const TURNS = 6, FINE_TURNS = 3, WORK = 1 << 15, ROUNDS = 3, AROUND = [32, 8, 2], ALIKE = 600;
-const VOTES = 1, COARSE_VOTES = 2, COARSE_RADIUS = 3, RADIUS = 2, SMALL = 256, SHARES = [1, 5, 10, 10, 5, 1];
+const VOTES = 1, TURN_VOTES = 2, COARSE_RADIUS = 3, RADIUS = 2, SMALL = 256, SHARES = [1, 5, 10, 10, 5, 1];
 /** How far around the hole patches that touch it have a vote, px. */
 export const RING = RADIUS + VOTES;
 
@@ -50,11 +50,11 @@ export function copiedPatches(smooth, mask) {
     const later = Math.max(Math.min(FINE_TURNS, Math.floor(WORK / places.length)), Number(first));
     const turns = coarse ? TURNS : later;
     at = before === null ? nextKnown(level) : handedOn(before, at, level);
-    let fill = first ? picture : voted(level, at, null);
+    let fill = first || !turns ? picture : voted(level, at, null, hole.data, TURN_VOTES);
     distances = null;
     if (turns) level.weigh();
     for (let turn = 1; turn <= turns; turn++) {
-      if (turn > 1) fill = voted(level, at, distances, hole.data, coarse ? COARSE_VOTES : VOTES);
+      if (turn > 1) fill = voted(level, at, distances, hole.data, TURN_VOTES);
       const wide = level.wide(fill, 3);
       if (searched) level.nearest(wide, at);
       distances = level.distances(wide, at);

@@ -7,10 +7,9 @@
 
 /** What the pixel of a patch weighs that has most say in a comparison. */
 const HEAVIEST = 192;
-/** What a guessed pixel of the hole weighs beside a known one, halved for each step into the hole. */
-const GUESSED = 0.02;
-/** Steps into the hole from which on it has no less. */
-const DEEPEST = 16;
+/** What a pixel weighs, by steps into the hole. */
+const SAY = [1, 0.07];
+while (SAY.length < 17) SAY.push(SAY[SAY.length - 1] * 0.7);
 
 /** A place is y * stride + x: a patch's middle in the picture, its corner in one with a mirrored border, a "wide" one. */
 export class Level {
@@ -56,13 +55,12 @@ export class Level {
   /** To be called before patches are compared. */
   weigh() {
     const { places, stride, totals, side } = this, area = side ** 2;
-    const deep = this.wide(depth(this.hole, DEEPEST), 1), each = new Float64Array(area);
+    const deep = this.wide(depth(this.hole, SAY.length - 1), 1), each = new Float64Array(area);
     this.weights = new Int32Array(area * places.length);
     for (let row = 0; row < places.length; row++) {
       let heaviest = 0;
       for (let p = 0; p < area; p++) {
-        const steps = deep[places[row] + Math.floor(p / side) * stride + (p % side)];
-        each[p] = steps ? GUESSED / 2 ** steps : 1;
+        each[p] = SAY[deep[places[row] + Math.floor(p / side) * stride + (p % side)]];
         heaviest = Math.max(heaviest, each[p]);
       }
       for (let p = 0; p < area; p++) {
