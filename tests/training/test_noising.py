@@ -16,9 +16,13 @@ from torch import Tensor
 
 from moebius.errors import SettingsError
 from moebius.sampling import make_plan, scaled_linear
+from moebius.training.inputs import Inputs
 from moebius.training.losses import coarse_loss, output_loss, task_loss
 from moebius.training.noising import Diffusion, NoiseRecipe, draw, draw_timesteps, lognormal_timesteps
+from moebius.training.objectives import Distillation, Guidance
+from moebius.training.recipe import Feeding, Recipe
 from moebius.training.schedule import rate, warmup_stable_decay
+from moebius.training.weighting import LossRecipe
 
 DATA = Path(__file__).parents[1] / "data" / "training"
 LOGNORMAL = json.loads((DATA / "lognorm_t.json").read_text())
@@ -247,14 +251,15 @@ def test_losses_are_means_over_elements() -> None:
         assert loss(a, b).item() == pytest.approx(4.0)
 
 
-def test_a_weight_map_counts_cells() -> None:
+@pytest.mark.parametrize("loss", [output_loss, task_loss])
+def test_a_weight_map_counts_cells(loss: Callable[..., Tensor]) -> None:
     predicted, target = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
     target[:, :, 0, 0] = 2.0
     weight = torch.zeros(1, 1, 2, 2)
     weight[..., 0, 0] = 1.0
-    assert task_loss(predicted, target, weight).item() == pytest.approx(4.0)
-    assert task_loss(predicted, target, torch.ones(1, 1, 2, 2)).item() == pytest.approx(1.0)
-    assert task_loss(predicted, target, torch.zeros(1, 1, 2, 2)).item() == 0.0
+    assert loss(predicted, target, weight).item() == pytest.approx(4.0)
+    assert loss(predicted, target, torch.ones(1, 1, 2, 2)).item() == pytest.approx(1.0)
+    assert loss(predicted, target, torch.zeros(1, 1, 2, 2)).item() == 0.0
 
 
 @pytest.mark.parametrize(
@@ -263,12 +268,53 @@ def test_a_weight_map_counts_cells() -> None:
         (lambda a, b: coarse_loss(a, b), "student_tap and teacher_tap"),
         (lambda a, b: output_loss(a, b), "predictions of one shape"),
         (lambda a, b: task_loss(a, b), "target"),
+        (lambda a, b: output_loss(a, a, b), "weight: expected shape"),
         (lambda a, b: task_loss(a, a, b), "weight: expected shape"),
     ],
 )
 def test_shapes_that_cannot_be_compared(loss: Callable[[Tensor, Tensor], Tensor], says: str) -> None:
     with pytest.raises(SettingsError, match=rf"{says}.*got.*\(2, 3, 2, 2\)"):
         loss(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 2, 2))
+
+
+class Zeros(torch.nn.Module):
+    """A teacher that always predicts nothing."""
+
+    def forward(self, x: Tensor, *_: Tensor, return_features: bool = False) -> Any:
+        predicted = torch.zeros(len(x), 4, 8, 8)
+        return (predicted, []) if return_features else predicted
+
+
+@pytest.mark.parametrize(
+    "objective", [lambda r: Distillation(r, Zeros(), None), lambda r: Guidance(r, Zeros())]
+)
+@pytest.mark.parametrize(("outside", "wanted"), [(0.0, 0.0), (0.5, 4 / 3), (1.0, 2.0)])
+def test_what_is_taught_counts_less_outside_the_hole(
+    objective: Callable[[Recipe], Any], outside: float, wanted: float
+) -> None:
+    """The student is off by 2 on the known half alone."""
+    diffusion, clean, noise, t = made()
+    mask, pixels = torch.zeros(4, 1, 8, 8), torch.zeros(4, 3, 64, 64)
+    mask[..., :4] = 1
+    ids = torch.zeros(4, 2, dtype=torch.long)
+    inputs = Inputs(
+        list("abcd"),
+        pixels,
+        pixels[:, :1],
+        clean,
+        mask,
+        clean,
+        noise,
+        t,
+        ids[:, 0],
+        ids,
+        diffusion,
+        Feeding(),
+    )
+    loss = LossRecipe(outside=outside, coarse=0.0, perceptual=0.0)
+    off_by = 2 * (1 - mask).expand(clean.shape)
+    found = objective(Recipe(loss=loss)).goal(inputs).output["output"](off_by)
+    assert found.item() == pytest.approx(wanted)
 
 
 # Learning rates

@@ -20,13 +20,13 @@ def coarse_loss(ours: Tensor, taught: Tensor) -> Tensor:
     return _mean_square(ours, taught, "student_tap and teacher_tap: expected features of one shape")
 
 
-def output_loss(ours: Tensor, taught: Tensor) -> Tensor:
-    """Mean squared difference of a student's and a teacher's predictions, both (B, c, h, w).
+def output_loss(ours: Tensor, taught: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean squared difference of a student's and a teacher's predictions, both (B, c, h, w), weighted as `task_loss`.
 
     Raises:
-        SettingsError: their shapes differ.
+        SettingsError: shapes do not fit.
     """
-    return _mean_square(ours, taught, "teacher: expected predictions of one shape")
+    return _mean_square(ours, taught, "teacher: expected predictions of one shape", weight)
 
 
 def task_loss(predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -35,22 +35,18 @@ def task_loss(predicted: Tensor, target: Tensor, weight: Tensor | None = None) -
     Raises:
         SettingsError: shapes do not fit.
     """
-    if weight is None:
-        return _mean_square(predicted, target, "target: expected the prediction's shape")
-    square = _square(predicted, target, "target: expected the prediction's shape")
-    if weight.shape != (square.shape[0], 1, *square.shape[2:]):
-        wanted = (square.shape[0], 1, *square.shape[2:])
-        raise SettingsError(f"weight: expected shape {wanted}, got {tuple(weight.shape)}")
-    return (weight * square).sum() / (weight.sum() * square.shape[1]).clamp_min(1e-12)
+    return _mean_square(predicted, target, "target: expected the prediction's shape", weight)
 
 
-def _mean_square(a: Tensor, b: Tensor, expected: str) -> Tensor:
-    return _square(a, b, expected).mean()
-
-
-def _square(a: Tensor, b: Tensor, expected: str) -> Tensor:
+def _mean_square(a: Tensor, b: Tensor, expected: str, weight: Tensor | None = None) -> Tensor:
     if a.shape != b.shape:
         raise SettingsError(f"{expected}, got {tuple(a.shape)} and {tuple(b.shape)}")
     if a.dtype.itemsize < 4:
         a = a.float()
-    return F.mse_loss(a, b.to(a.dtype), reduction="none")
+    square = F.mse_loss(a, b.to(a.dtype), reduction="none")
+    if weight is None:
+        return square.mean()
+    if weight.shape != (square.shape[0], 1, *square.shape[2:]):
+        wanted = (square.shape[0], 1, *square.shape[2:])
+        raise SettingsError(f"weight: expected shape {wanted}, got {tuple(weight.shape)}")
+    return (weight * square).sum() / (weight.sum() * square.shape[1]).clamp_min(1e-12)

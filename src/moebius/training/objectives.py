@@ -115,7 +115,7 @@ class Distillation:
         if loss.coarse or loss.output:
             predicted, features = _predict(self.teacher, self.recipe, inputs, return_features=True)
             if loss.output:
-                terms["output"] = lambda ours: output_loss(ours, predicted)
+                terms["output"] = lambda ours: output_loss(ours, predicted, weight)
             if loss.coarse:
                 taught = _tap(features, loss.teacher_tap, "teacher_tap")
                 feature = lambda ours: coarse_loss(ours, taught)  # noqa: E731
@@ -143,7 +143,8 @@ class Guidance:
 
     def goal(self, inputs: Inputs) -> Goal:
         taught = guided(self.teacher, self.recipe, inputs, inputs.noisy, inputs.timesteps)
-        return Goal({"output": lambda ours: output_loss(ours, taught)})
+        weight = _weight(self.recipe, inputs)
+        return Goal({"output": lambda ours: output_loss(ours, taught, weight)})
 
 
 def guided(teacher: nn.Module, recipe: Recipe, inputs: Inputs, noisy: Tensor, timesteps: Tensor) -> Tensor:

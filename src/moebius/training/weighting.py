@@ -62,7 +62,7 @@ class LossRecipe:
     teacher_tap: int = 5
     """Which of the teacher's stages it is compared with: 5 is the first on the way up."""
     outside: float = 1.0
-    """Weight of cells outside the hole in `task`, 0 to 1."""
+    """Weight of cells outside the hole in `task` and `output`, 0 to 1."""
 
     def __post_init__(self) -> None:
         for name in ("coarse", "output", "task", "perceptual"):
