@@ -292,7 +292,7 @@ def test_a_program_is_told_what_is_wrong(client: Any, tmp_path: Path) -> None:
 
     mask = saved_mask(disc(64, 64, (32, 32), 9), tmp_path / "mask.png")
     with pytest.raises(
-        AppError, match=r"^mask: expected the photo's size, got 64 x 64 for a photo of 360 x 240"
+        AppError, match=r"^mask: expected the photo's size, got 64 x 64 for a photo of 320 x 214"
     ):
         client.predict(photo=given(EXAMPLES / "rocket.webp"), mask=given(mask), api_name="/fill")
     with pytest.raises(AppError, match=r"^grow: expected a whole number from 0 to 512, got 513"):
