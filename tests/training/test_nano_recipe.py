@@ -60,5 +60,8 @@ def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
     command = ["bash", str(ROOT / "scripts" / "cpu" / "train_nano"), "polish"]
     done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "train_nano: expected autoencoder, denoiser, onestep, colours, latents or ablation, got 'polish'\n"
+    assert (
+        done.stderr
+        == "train_nano: expected autoencoder, denoiser, onestep, colours, latents or ablation, got 'polish'\n"
+    )
     assert list(tmp_path.iterdir()) == []
