@@ -15,14 +15,27 @@ The result depends on the known pixels alone, and is the same on every machine: 
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moebius.imaging.components import connected_runs
-from moebius.imaging.patches import Exact, Level, Mask, Patches, Places, Values, depth, widened
+from moebius.imaging.patches import (
+    MARGIN,
+    Exact,
+    Level,
+    Mask,
+    Numbers,
+    Patches,
+    Places,
+    Values,
+    depth,
+    widened,
+)
 from moebius.imaging.prefill import push_pull
+from moebius.imaging.spread import Spread
 
 DEEPEST = 8
 """Depth of the hole at the coarsest scale, px, where the picture has as many."""
@@ -40,7 +53,7 @@ WORK = 1 << 15
 """Patches that may look in all turns of a finer scale: the larger the hole, the fewer turns, down to none."""
 ROUNDS = 3
 """In which offsets spread to neighbours."""
-AROUND = (32, 8, 2)
+AROUND = (MARGIN, 8, 2)
 """How far from where an offset points others are tried, px."""
 ALIKE = 600
 """What one neighbour with the same offset is worth, in squares of colour summed over a patch."""
@@ -52,6 +65,8 @@ SMALL = 256
 """Longer side, px."""
 SHARES, NEAR_SHARES = (1, 5, 10, 10, 5, 1), (1, 1)
 """Of pixels in a row in the one that stands for the middle two at the next scale, up to `SEARCHED` and above it."""
+NOWHERE = 1 << 62
+"""An offset that no patch has."""
 RING = RADIUS + VOTES
 """How far around the hole patches that touch it have a vote, px."""
 
@@ -89,41 +104,52 @@ def copied_patches(smooth: NDArray[np.float32], mask: Mask) -> NDArray[np.float3
     pad = [(0, -side % _unit(mask)) for side in mask.shape]
     levels = np.floor(np.clip(smooth, 0, 1) * np.float32(255) + np.float32(0.5))
     pyramid = _pyramid(np.pad(levels, (*pad, (0, 0)), mode="symmetric"), np.pad(mask, pad, mode="symmetric"))
+    with Spread() as spread:
+        found = _filled(pyramid, spread)
+    if found is None:
+        return None
+    height, width = mask.shape
+    picture, reached = (each[:height, :width] for each in found)
+    return np.where(reached[..., None], picture / np.float32(255), smooth)
+
+
+def _filled(pyramid: list[tuple[Values, Mask]], spread: Spread) -> tuple[Values, Mask] | None:
+    """The finest picture with what the patches say, and where they say it."""
     level: Level | None = None
-    y = x = np.zeros(0, np.int64)
+    places = np.zeros(0, np.int64)
     for guess, hole in pyramid:
         coarse = max(hole.shape) <= SEARCHED
         before, level = level, Level(guess, hole, COARSE_RADIUS if max(hole.shape) <= SMALL else RADIUS)
-        if level.known.sum() < ENOUGH:
+        if len(level.known) < ENOUGH:
             level = None
             continue
         fill, distances = guess, None
-        pairs = len(level) * int(level.known.sum())
+        pairs = len(level) * len(level.known)
         turns = TURNS if coarse else min(FINE_TURNS, WORK // len(level))
         searched = coarse or pairs <= (FIRST_PAIRS if before is None else PAIRS)
         if before is None:
             turns = max(turns, 1)
-            y, x = _next_known(level)
+            places = _next_known(level)
         else:
-            y, x = _hand_on(before, y, x, level)
+            places = _hand_on(before, places, level)
             if turns:
-                fill = _vote(level, y, x, None, radius=TURN_VOTES)
+                fill = _vote(level, places, None, spread, radius=TURN_VOTES)
+        if turns:
+            level.lay_out()
         for turn in range(turns):
             if turn:
-                fill = _vote(level, y, x, distances, radius=TURN_VOTES)
+                fill = _vote(level, places, distances, spread, radius=TURN_VOTES)
             patches = level.patches(fill)
             if searched:
-                y, x = level.nearest(patches)
+                places = level.nearest(patches)
             if searched and turn + 1 < turns:
-                distances = level.distances(patches, None, y, x)
+                distances = _distances(level, patches, places, spread)
             else:
-                y, x, distances = _agree(level, patches, y, x, () if searched else AROUND)
+                places, distances = _agree(level, patches, places, () if searched else AROUND, spread)
     if level is None:
         return None
-    height, width = mask.shape
     reached = widened(level.hole, RING)
-    found = _vote(level, y, x, distances, reached)[:height, :width] / np.float32(255)
-    return np.where(reached[:height, :width, None], found, smooth)
+    return _vote(level, places, distances, spread, reached), reached
 
 
 def _unit(mask: Mask) -> int:
@@ -153,17 +179,17 @@ def _halved(picture: Values, hole: Mask) -> tuple[Values, Mask]:
     height, width = hole.shape[0] // 2, hole.shape[1] // 2
     shares = SHARES if max(height, width) <= SEARCHED else NEAR_SHARES
     beside = len(shares) // 2 - 1
-    known = np.concatenate(
-        [np.where(hole[..., None], 0, picture), ~hole[..., None]], axis=-1, dtype=np.float32
-    )
-    wide = np.pad(known, ((beside, beside), (beside, beside), (0, 0)))
-    total = np.zeros((height, width, 4), np.float32)
-    for (y, down), (x, right) in product(enumerate(shares), repeat=2):
-        total += down * right * wide[y : y + 2 * height : 2, x : x + 2 * width : 2]
+    known = np.zeros((2 * (height + beside), 2 * (width + beside), 4), np.float32)
+    inner = known[beside : beside + 2 * height, beside : beside + 2 * width]
+    inner[..., 3] = ~hole
+    np.multiply(picture, inner[..., 3:], out=inner[..., :3])
+    total = _pooled(_pooled(known, shares).swapaxes(0, 1), shares).swapaxes(0, 1)
     count = total[..., 3:]
     mean = np.floor((total[..., :3] + np.floor(count / 2)) / np.maximum(count, 1))
-    guessed = np.floor((picture.reshape(height, 2, width, 2, 3).sum(axis=(1, 3)) + 2) / 4)
-    deep, any_hole = count[..., 0] == 0, np.asarray(hole.reshape(height, 2, width, 2).any(axis=(1, 3)))
+    left = picture[::2, ::2] + picture[1::2, ::2]
+    guessed = np.floor((left + picture[::2, 1::2] + picture[1::2, 1::2] + np.float32(2)) / np.float32(4))
+    any_hole: Mask = hole[::2, ::2] | hole[::2, 1::2] | hole[1::2, ::2] | hole[1::2, 1::2]
+    deep = count[..., 0] == 0
     pieces = connected_runs(any_hole)
     lengths = pieces.ends - pieces.starts
     lasting = np.add.reduceat(deep[any_hole], np.cumsum(lengths) - lengths)
@@ -171,85 +197,108 @@ def _halved(picture: Values, hole: Mask) -> tuple[Values, Mask]:
     return np.where(deep[..., None], guessed, mean), deep | pieces.paint(vanishing, deep.shape)
 
 
-def _hand_on(coarse: Level, y: Places, x: Places, fine: Level) -> tuple[Places, Places]:
+def _pooled(values: Values, shares: tuple[int, ...]) -> Values:
+    """Of every second row the sum of as many as there are shares: (2 n + len(shares) - 2, ...) -> (n, ...)."""
+    count = (len(values) - len(shares)) // 2 + 1
+    total = np.zeros((count, *values.shape[1:]), np.float32)
+    for row, share in enumerate(shares):
+        total += share * values[row : row + 2 * count : 2]
+    return total
+
+
+def _hand_on(coarse: Level, places: Places, fine: Level) -> Places:
     """Offsets of the scale before, doubled; where there is none that leads to a known patch, a neighbour's.
 
     Neighbours are asked in turns, each in the order of `NEIGHBOURS`, all patches at once; whoever has none in the end
     takes the next known patch.
     """
-    parents = coarse.index_of(fine.y // 2, fine.x // 2)
+    parents = coarse.numbers.take(coarse.places_of(fine.y // 2, fine.x // 2))
     has = parents >= 0
-    off_y = np.where(has, 2 * (y - coarse.y)[parents], 0)
-    off_x = np.where(has, 2 * (x - coarse.x)[parents], 0)
-    has &= fine.usable(fine.y + off_y, fine.x + off_x)
+    y, x = coarse.rows_columns(places)
+    offsets = 2 * (y - coarse.y) * fine.stride + 2 * (x - coarse.x)
+    offsets = np.where(has, offsets[parents], 0)
+    has &= fine.usable(fine.places + offsets)
     while True:
         given = has.copy()
         for beside in fine.beside:
             rows = np.nonzero(~given & (beside >= 0) & has[beside])[0]
-            at_y, at_x = off_y[beside[rows]], off_x[beside[rows]]
-            fits = fine.usable(fine.y[rows] + at_y, fine.x[rows] + at_x)
+            theirs = offsets[beside[rows]]
+            fits = fine.usable(fine.places[rows] + theirs)
             rows = rows[fits]
-            off_y[rows], off_x[rows], given[rows] = at_y[fits], at_x[fits], True
+            offsets[rows], given[rows] = theirs[fits], True
         if np.array_equal(given, has):
             break
         has = given
-    next_y, next_x = _next_known(fine)
-    return np.where(has, fine.y + off_y, next_y), np.where(has, fine.x + off_x, next_x)
+    return np.where(has, fine.places + offsets, _next_known(fine))
 
 
-def _next_known(level: Level) -> tuple[Places, Places]:
+def _next_known(level: Level) -> Places:
     """The known patch that comes next to each in reading order, from the first again after the last."""
-    y, x = np.nonzero(level.known)
-    found = np.searchsorted(y * level.width + x, level.y * level.width + level.x) % len(y)
-    return y[found], x[found]
+    return level.known[np.searchsorted(level.known, level.places) % len(level.known)]
+
+
+def _distances(level: Level, patches: Patches, places: Places, spread: Spread) -> Exact:
+    """Of each patch from the known one at its place."""
+    parts = spread(lambda part: level.distances(patches, part, places[part]), len(level))
+    return np.concatenate(parts)
 
 
 def _agree(
-    level: Level, patches: Patches, y: Places, x: Places, around: tuple[int, ...]
-) -> tuple[Places, Places, Exact]:
-    """Better offsets: those of neighbours, and others `around` where they point. Returns rows, columns, distances."""
-    distances = level.distances(patches, None, y, x)
-    off_y, off_x = y - level.y, x - level.x
+    level: Level, patches: Patches, places: Places, around: tuple[int, ...], spread: Spread
+) -> tuple[Places, Exact]:
+    """Better offsets: those of neighbours, and others `around` where they point. Returns places and distances."""
+    distances = _distances(level, patches, places, spread)
+    offsets = np.append(places - level.places, NOWHERE)  # of no neighbour: the last, by its number -1
 
-    def same(rows: Places, at_y: Places, at_x: Places) -> Places:
-        """How many neighbours have that offset."""
-        found = np.zeros(len(rows), np.int64)
+    def better(rows: Numbers | slice, theirs: Places, far: Exact) -> Mask:
+        """Which offsets are, as far as neighbours have them now."""
+        found = far < distances[rows] + len(level.beside) * ALIKE
+        rows = np.arange(len(level))[rows][found]
+        theirs, own, gain = theirs[found], offsets[rows], np.zeros(len(rows), np.int64)
         for beside in level.beside:
-            other = beside[rows]
-            found += (other >= 0) & (off_y[other] == at_y) & (off_x[other] == at_x)
+            next_to = offsets.take(beside.take(rows))
+            gain += next_to == theirs
+            gain -= next_to == own
+        found[found] = far[found] < distances[rows] + ALIKE * gain
         return found
 
-    def take(rows: Places, at_y: Places, at_x: Places, far: Exact) -> None:
-        """Those offsets that are better, all at once."""
-        near = far < distances[rows] + len(level.beside) * ALIKE
-        rows, at_y, at_x, far = rows[near], at_y[near], at_x[near], far[near]
-        gain = ALIKE * (same(rows, at_y, at_x) - same(rows, off_y[rows], off_x[rows]))
-        better = far < distances[rows] + gain
-        rows = rows[better]
-        off_y[rows], off_x[rows], distances[rows] = at_y[better], at_x[better], far[better]
+    def neighbours(rows: Numbers, part: slice) -> None:
+        """Take over what is better of what neighbours have, who are none of `rows`."""
+        rows = rows[part]
+        for beside in level.beside:
+            theirs = offsets.take(beside.take(rows))
+            differs = (theirs != NOWHERE) & (theirs != offsets.take(rows))
+            asking, theirs = rows[differs], theirs[differs]
+            fits = level.usable(level.places.take(asking) + theirs)
+            asking, theirs = asking[fits], theirs[fits]
+            far = level.distances(patches, asking, level.places.take(asking) + theirs)
+            taken = better(asking, theirs, far)
+            asking = asking[taken]
+            offsets[asking], distances[asking] = theirs[taken], far[taken]
 
-    squares, all_rows = (level.y + level.x) % 2, np.arange(len(level))
+    def others(part: slice, number: int, radius: int) -> tuple[Places, Exact, Mask]:
+        """Offsets near those that the patches have, their distances, and which are better."""
+        draw = _scrambled(np.arange(part.start, part.stop), number)
+        wide = 2 * radius + 1
+        own, at = offsets[part], level.places[part]
+        theirs = own + (draw % 65536 % wide - radius) * level.stride + draw // 65536 % wide - radius
+        theirs = np.where(level.usable(at + theirs), theirs, own)
+        far = level.distances(patches, part, at + theirs)
+        return theirs, far, better(part, theirs, far)
+
+    squares = (level.y + level.x) % 2
+    colours = [np.nonzero(squares == colour)[0] for colour in (0, 1)]
     for turn in range(ROUNDS):
-        for colour in (0, 1):  # of a chessboard: neighbours do not change at once
-            for beside in level.beside:
-                differs = (off_y[beside] != off_y) | (off_x[beside] != off_x)
-                rows = np.nonzero((squares == colour) & (beside >= 0) & differs)[0]
-                at_y, at_x = off_y[beside[rows]], off_x[beside[rows]]
-                fits = level.usable(level.y[rows] + at_y, level.x[rows] + at_x)
-                rows, at_y, at_x = rows[fits], at_y[fits], at_x[fits]
-                far = level.distances(patches, rows, level.y[rows] + at_y, level.x[rows] + at_x)
-                take(rows, at_y, at_x, far)
+        for rows in colours:  # of a chessboard: neighbours do not change at once
+            spread(partial(neighbours, rows), len(rows))
         for number, radius in enumerate(around):
-            draw = _scrambled(all_rows, turn * len(AROUND) + number)
-            wide = 2 * radius + 1
-            at_y, at_x = off_y + draw % 65536 % wide - radius, off_x + draw // 65536 % wide - radius
-            fits = level.usable(level.y + at_y, level.x + at_x)
-            at_y, at_x = np.where(fits, at_y, off_y), np.where(fits, at_x, off_x)
-            take(all_rows, at_y, at_x, level.distances(patches, None, level.y + at_y, level.x + at_x))
-    return level.y + off_y, level.x + off_x, distances
+            look = partial(others, number=turn * len(AROUND) + number, radius=radius)
+            theirs, far, taken = map(np.concatenate, zip(*spread(look, len(level)), strict=True))
+            offsets[:-1][taken], distances[taken] = theirs[taken], far[taken]
+    return level.places + offsets[:-1], distances
 
 
-def _scrambled(rows: Places, turn: int) -> Places:
+def _scrambled(rows: Numbers, turn: int) -> Numbers:
     """A number of 32 bits for each row and turn, with nothing to be seen in it."""
     start = np.uint32((turn + 1) * 0x85EBCA6B % 2**32)
     x = rows.astype(np.uint32) * np.uint32(0x9E3779B1) ^ start
@@ -260,16 +309,16 @@ def _scrambled(rows: Places, turn: int) -> Places:
 
 def _vote(
     level: Level,
-    y: Places,
-    x: Places,
+    places: Places,
     distances: Exact | None,
+    spread: Spread,
     reached: Mask | None = None,
     radius: int = VOTES,
 ) -> Values:
     """The fill: each pixel the mean of what the patches over it say, near ones and their middles most.
 
     Args:
-        y, x: (N,), the known patch of each.
+        places: (N,), of the known patch of each.
         distances: (N,); None where all count alike.
         reached: (H, W), the pixels that are asked for, at most `RING` from the hole; the hole by default.
         radius: of the part of a patch that votes.
@@ -280,21 +329,23 @@ def _vote(
         middle = np.sort(distances)[len(distances) // 2] + 1
         fourth = np.floor(np.floor(64 * middle / (middle + distances)) ** 4 / 256)
         weight = np.maximum(1, np.floor(fourth * fourth / 65536))
-    width = level.width + 2 * radius
-    wide = np.pad(level.picture, ((radius, radius), (radius, radius), (0, 0)), mode="edge").reshape(-1, 3)
-    source = np.ones((len(wide), 4))
-    source[:, :3] = wide
-    total = np.zeros_like(source)
-    to, come = level.y * width + level.x, y * width + x
-    for dy in range(2 * radius + 1):
-        for dx in range(2 * radius + 1):
-            share = weight * ((radius + 1 - abs(dy - radius)) * (radius + 1 - abs(dx - radius)))
-            step = dy * width + dx
-            said = source.take(come + step, axis=0)
-            said *= share[:, None]
-            total[to + step] += said
-    total = total.reshape(-1, width, 4)[radius : radius + level.height, radius : radius + level.width]
-    said = total[reached]
+    # Where no patch lies, the number is -1: the last, which says nothing.
+    weight, offsets = np.append(weight, 0), np.append(places - level.places, 0)
+    asked, colours = level.places_of(*np.nonzero(reached)), level.colours
+
+    def said(part: slice) -> Exact:
+        """Sums of (n, 4): colours, and weights."""
+        pixels = asked[part]
+        total = np.zeros((len(pixels), 4))
+        for dy, dx in product(range(-radius, radius + 1), repeat=2):
+            number = level.numbers.take(pixels - (dy * level.stride + dx))
+            share = weight.take(number) * ((radius + 1 - abs(dy)) * (radius + 1 - abs(dx)))
+            voice = colours.take(pixels + offsets.take(number), axis=0)
+            voice *= share[:, None]
+            total += voice
+        return total
+
+    total = np.concatenate(spread(said, len(asked)))
     found = level.picture.copy()
-    found[reached] = np.floor((said[:, :3] + np.floor(said[:, 3:] / 2)) / said[:, 3:])
+    found[reached] = np.floor((total[:, :3] + np.floor(total[:, 3:] / 2)) / total[:, 3:])
     return found

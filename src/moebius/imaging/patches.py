@@ -8,19 +8,25 @@ from __future__ import annotations
 from functools import cached_property
 from itertools import accumulate
 from operator import mul
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+N = TypeVar("N", bound=np.generic)
+
 Mask = NDArray[np.bool_]
 Values = NDArray[np.float32]
 Exact = NDArray[np.float64]
-Patches = NDArray[np.int32]
-Places = NDArray[np.int64]
+Patches = NDArray[np.int16]
+Numbers = NDArray[np.int64]
 """Rows, columns or numbers of patches."""
+Places = NDArray[np.int64]
+"""Where patches lie: the numbers of their middle pixels, in a picture with `MARGIN` around it."""
 
+MARGIN = 32
+"""How far outside of the picture a patch may be asked for, px; none is known there."""
 NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 HEAVIEST = 192
 """What the pixel of a patch weighs that has most say in a comparison, so that 49 squares add up to less than 2^31."""
@@ -28,6 +34,8 @@ DEEPEST = 16
 """Steps into the hole from which on a pixel weighs no less."""
 SAY = np.array([1.0, *accumulate([0.7] * (DEEPEST - 1), mul, initial=0.07)])
 """What a pixel weighs, by steps into the hole: what is filled in so far has little say, and least in the middle."""
+WEIGHTS = np.maximum(1, np.floor(SAY * HEAVIEST / SAY[:, None])).astype(np.int32)
+"""The same in comparisons: of a pixel so many steps into the hole (columns), of a patch's least deep one (rows)."""
 LAID_OUT = 1 << 20
 """Pixels of a picture whose patches are laid out in memory, 75 or 147 bytes each, to be found sooner."""
 _AT_ONCE = 1 << 23
@@ -46,114 +54,135 @@ class Level:
     def __init__(self, picture: Values, hole: Mask, radius: int):
         self.picture, self.hole, self.radius = picture, hole, radius
         self.height, self.width = hole.shape
+        self.stride = self.width + 2 * MARGIN
+        """From a place to the one below it."""
         self.area = (2 * radius + 1) ** 2
         """P."""
-        self.known = ~widened(hole, radius, outside=True)
-        """(H, W): patches around these pixels are known whole."""
+        self._known = np.pad(~widened(hole, radius, outside=True), MARGIN).ravel()
+        self.known: Places = np.nonzero(self._known)[0]
+        """(K,): where patches are known whole."""
         self.y, self.x = np.nonzero(widened(hole, radius))
         """(N,): the patches that touch the hole, row by row."""
-        index = np.full((self.height + 2, self.width + 2), -1)
-        index[self.y + 1, self.x + 1] = np.arange(len(self.y))
-        self._index = index
-        self.beside = [index[self.y + 1 + dy, self.x + 1 + dx] for dy, dx in NEIGHBOURS]
+        self.places = self.places_of(self.y, self.x)
+        """(N,): the same."""
+        self.numbers = np.full(len(self._known), -1)
+        """What lies at each place: which of the N, -1 for none."""
+        self.numbers[self.places] = np.arange(len(self))
+        self._asked: Patches | None = None
+        self._nearest = np.zeros(len(self), np.int64)
+        self.beside = [self.numbers[self.places + dy * self.stride + dx] for dy, dx in NEIGHBOURS]
         """Four of (N,): which of them is next to each, -1 for none."""
-        self._windows = _windows(picture.astype(np.uint8), radius)
-
-    @cached_property
-    def _weights(self) -> NDArray[np.int32]:
-        """(N, P): what each pixel of a patch weighs."""
-        weight = SAY[depth(self.hole, DEEPEST)]
-        each = _windows(weight[..., None], self.radius)[self.y, self.x].reshape(len(self), -1)
-        heaviest = each.max(axis=1, keepdims=True)
-        found: NDArray[np.int32] = np.maximum(1, np.floor(each * HEAVIEST / heaviest)).astype(np.int32)
-        return found
-
-    @cached_property
-    def _total(self) -> Exact:
-        """(N,): what each patch weighs."""
-        found: Exact = self._weights.sum(axis=1, dtype=np.float64)
-        return found
-
-    @cached_property
-    def _thrice(self) -> NDArray[np.int32]:
-        """(N, 3 P): the same for each channel."""
-        return np.tile(self._weights, (1, 3))
-
-    @cached_property
-    def _laid_out(self) -> NDArray[np.uint8] | None:
-        """(H W, 3 P): the patch around every pixel, one after the other; None where that takes too much memory."""
-        return self._windows.reshape(-1, 3 * self.area) if self.hole.size <= LAID_OUT else None
-
-    def _sources(self, y: Places, x: Places) -> NDArray[np.uint8]:
-        """(n, 3 P): the patches around (y, x)."""
-        found: NDArray[np.uint8]
-        if self._laid_out is None:
-            found = self._windows[y, x].reshape(len(y), -1)
-        else:
-            found = self._laid_out.take(y * self.width + x, axis=0)
-        return found
 
     def __len__(self) -> int:
         return len(self.y)
 
-    def index_of(self, y: Places, x: Places) -> Places:
-        """Which of the patches lies around a pixel inside the picture; -1 for none."""
-        found: Places = self._index[y + 1, x + 1]
+    def places_of(self, y: Numbers, x: Numbers) -> Places:
+        found: Places = (y + MARGIN) * self.stride + x + MARGIN
         return found
+
+    def rows_columns(self, places: Places) -> tuple[Numbers, Numbers]:
+        y, x = np.divmod(places, self.stride)
+        return y - MARGIN, x - MARGIN
+
+    def usable(self, places: Places) -> Mask:
+        """Which places have a known patch."""
+        return self._known.take(places)
+
+    def lay_out(self) -> None:
+        """Make what comparisons need: once, before several threads ask for it."""
+        _ = self._total, self._laid_out
+
+    @cached_property
+    def colours(self) -> Exact:
+        """What each place has: (places, 4), red, green and blue, and one."""
+        wide = np.pad(self.picture, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))).reshape(-1, 3)
+        found = np.ones((len(wide), 4))
+        found[:, :3] = wide
+        return found
+
+    @cached_property
+    def _weights(self) -> NDArray[np.int32]:
+        """(N, 3 P): what each number of a patch weighs."""
+        each = self._patches(depth(self.hole, DEEPEST).astype(np.uint8)[..., None])
+        first = each.min(axis=1, keepdims=True)
+        return np.repeat(WEIGHTS.take(first * np.int64(len(SAY)) + each), 3, axis=1)
+
+    @cached_property
+    def _total(self) -> Exact:
+        """(N,): what each patch weighs."""
+        found: Exact = self._weights[:, ::3].sum(axis=1, dtype=np.float64)
+        return found
+
+    @cached_property
+    def _around(self) -> NDArray[np.uint8]:
+        """(H + 2 MARGIN, W + 2 MARGIN, 2 radius + 1, 3 (2 radius + 1)), what is around each place; a view."""
+        wide = MARGIN + self.radius
+        return _windows(
+            np.pad(self.picture.astype(np.uint8), ((wide, wide), (wide, wide), (0, 0))), self.radius
+        )
+
+    @cached_property
+    def _laid_out(self) -> NDArray[np.uint8] | None:
+        """(places, 3 P): the patch at every place, one after the other; None where that takes too much memory."""
+        return self._around.reshape(-1, 3 * self.area) if self.hole.size <= LAID_OUT else None
+
+    def _sources(self, places: Places) -> NDArray[np.uint8]:
+        """(n, 3 P): the patches there, known ones."""
+        if self._laid_out is None:
+            y, x = np.divmod(places, self.stride)
+            found: NDArray[np.uint8] = self._around[y, x].reshape(len(places), -1)
+            return found
+        return self._laid_out.take(places, axis=0)
 
     def patches(self, picture: Values) -> Patches:
         """(N, 3 P) of `picture`, the fill so far: what the known patches are compared with."""
-        found: Patches = _windows(picture.astype(np.int32), self.radius)[self.y, self.x].reshape(
-            len(self), -1
-        )
+        return self._patches(picture.astype(np.int16))
+
+    def _patches(self, values: NDArray[N]) -> NDArray[N]:
+        """(N, C P) of values (H, W, C), mirrored at the border."""
+        around = [(self.radius, self.radius)] * 2
+        wide = np.pad(values, (*around, (0, 0)), mode="reflect")
+        found: NDArray[N] = _windows(wide, self.radius)[self.y, self.x].reshape(len(self), -1)
         return found
 
-    def usable(self, y: Places, x: Places) -> Mask:
-        """Which pixels, inside the picture or not, have a known patch around them."""
-        inside: Mask = (y >= 0) & (y < self.height) & (x >= 0) & (x < self.width)
-        inside[inside] = self.known[y[inside], x[inside]]
-        return inside
+    def distances(self, patches: Patches, which: Numbers | slice, places: Places) -> Exact:
+        """How far `patches[which]` are from the known patches at `places`: weighted squares, whole numbers, (n,).
 
-    def distances(self, patches: Patches, which: Places | None, y: Places, x: Places) -> Exact:
-        """How far `patches[which]` are from the known patches around (y, x): weighted squares, whole numbers, (n,).
-
-        As if all P pixels weighed 1 on average. `which` None is all of them, in their order.
+        As if all P pixels weighed 1 on average.
         """
-        found = np.empty(len(y))
-        for block in _blocks(len(y), 3 * self.area):
-            sources = self._sources(y[block], x[block])
-            if which is None:
-                off, weights = patches[block] - sources, self._thrice[block]
-            else:
-                off, weights = patches.take(which[block], axis=0), self._thrice.take(which[block], axis=0)
-                off -= sources
-            off *= off
-            found[block] = np.einsum("np,np->n", off, weights)
-        total = self._total if which is None else self._total[which]
-        mean: Exact = np.floor(found * self.area / total)
+        off = patches[which] - self._sources(places)
+        squares = np.multiply(off, off, dtype=np.int32)
+        found = np.einsum("np,np->n", squares, self._weights[which]).astype(np.float64)
+        mean: Exact = np.floor(found * self.area / self._total[which])
         return mean
 
     @cached_property
-    def _table(self) -> tuple[Places, Places, Exact]:
-        """All known patches: (K,) y and x; what a product with it says of each of them, (4 P, K)."""
-        y, x = np.nonzero(self.known)
-        known = self._sources(y, x).astype(np.float64)
-        squares = (known * known).reshape(len(y), 3, -1).sum(axis=1)
-        return y, x, np.concatenate([known, squares], axis=1).T
+    def _table(self) -> Exact:
+        """What a product with it says of each of the known patches, (4 P, K)."""
+        known = self._sources(self.known).astype(np.float64)
+        squares = (known * known).reshape(len(known), -1, 3).sum(axis=2)
+        return np.concatenate([known, squares], axis=1).T
 
-    def nearest(self, patches: Patches) -> tuple[Places, Places]:
-        """Of all known patches the nearest to each, the first in reading order if there are several: (N,) y and x."""
-        y, x, table = self._table
-        best = np.empty(len(self), np.int64)
-        for block in _blocks(len(self), len(y)):
-            asked = [patches[block] * self._thrice[block] * -2.0, self._weights[block]]
-            best[block] = (np.concatenate(asked, axis=1) @ table).argmin(axis=1)
-        return y[best], x[best]
+    def nearest(self, patches: Patches) -> Places:
+        """Of all known patches the nearest to each of `patches`, the first in reading order if there are several: (N,).
+
+        Those that are as they were the last time are not asked again.
+        """
+        rows = np.arange(len(self))
+        if self._asked is not None:
+            rows = np.nonzero((patches != self._asked).any(axis=1))[0]
+        self._asked = patches
+        for block in _blocks(len(rows), len(self.known)):
+            asked = rows[block]
+            weights = self._weights[asked]
+            product = np.concatenate([patches[asked] * weights * -2.0, weights[:, ::3]], axis=1) @ self._table
+            self._nearest[asked] = self.known[product.argmin(axis=1)]
+        return self._nearest.copy()
 
 
-def depth(hole: Mask, most: int) -> Places:
+def depth(hole: Mask, most: int) -> Numbers:
     """Steps from each pixel of the hole to what is known (H, W), cut at `most`; 0 outside, 1 at the edge."""
-    found: Places = np.zeros(hole.shape, np.int64)
+    found: Numbers = np.zeros(hole.shape, np.int64)
     left = hole.copy()
     for step in range(1, most + 1):
         if not left.any():
@@ -176,10 +205,12 @@ def widened(mask: Mask, by: int, *, outside: bool = False) -> Mask:
     return np.ascontiguousarray(found)
 
 
-def _windows(values: NDArray[Any], radius: int) -> NDArray[Any]:
-    """(H, W, C) -> (H, W, C, 2 radius + 1, 2 radius + 1), what is around each pixel, mirrored at the border; a view."""
-    wide = np.pad(values, ((radius, radius), (radius, radius), (0, 0)), mode="reflect")
-    return sliding_window_view(wide, (2 * radius + 1, 2 * radius + 1), axis=(0, 1))
+def _windows(wide: NDArray[Any], radius: int) -> NDArray[Any]:
+    """(H + 2 radius, W + 2 radius, C) -> (H, W, 2 radius + 1, C (2 radius + 1)), what is around each pixel; a view."""
+    height, width, channels = wide.shape
+    side = 2 * radius + 1
+    flat = wide.reshape(height, width * channels)
+    return sliding_window_view(flat, (side, side * channels))[:, ::channels]
 
 
 def _blocks(rows: int, columns: int) -> list[slice]:

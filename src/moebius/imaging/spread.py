@@ -1,0 +1,49 @@
+"""Work on the rows of arrays, spread over the processors that this process may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, TypeVar
+
+T = TypeVar("T")
+
+ROWS = 1 << 14
+"""Rows of a block: enough to be worth a thread's while, which has to ask for the interpreter after every operation."""
+
+
+class Spread:
+    """A context manager; its threads live as long as the block.
+
+        with Spread() as spread:
+            spread(work, count)
+
+    NumPy lets go of the interpreter inside its loops, so threads are enough.
+    """
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def __call__(self, work: Callable[[slice], T], count: int) -> list[T]:
+        """What `work` gives for slices that together are range(count), in order. Calls run at the same time."""
+        slices = [slice(start, min(count, start + ROWS)) for start in range(0, count, ROWS)]
+        if len(slices) < 2 or processors() < 2:
+            return [work(part) for part in slices]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(processors(), thread_name_prefix="moebius imaging")
+        return list(self._pool.map(work, slices))
+
+
+def processors() -> int:
+    """Processors that this process may use, at most as many as OMP_NUM_THREADS says, by which people limit NumPy's."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(found, int(limit)) if limit.isdecimal() and int(limit) else found

@@ -1,0 +1,64 @@
+"""Work on rows, spread over threads."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from made_photos import disc, noise
+
+from moebius.imaging import exemplar_fill
+from moebius.imaging.spread import ROWS, Spread, processors
+
+
+@pytest.fixture(autouse=True)
+def _four_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("moebius.imaging.spread.processors", lambda: 4)
+
+
+@pytest.mark.parametrize("count", [0, 1, ROWS, ROWS + 1, 5 * ROWS - 1])
+def test_slices_cover_all_rows_in_order(count: int) -> None:
+    with Spread() as spread:
+        parts = spread(lambda part: np.arange(part.start, part.stop), count)
+    assert all(0 < len(part) <= ROWS for part in parts)
+    assert np.array_equal(np.concatenate([np.zeros(0, int), *parts]), np.arange(count))
+
+
+def test_blocks_run_at_the_same_time() -> None:
+    """Each waits for the other three: alone, none would come back."""
+    meeting = threading.Barrier(4, timeout=60)
+    with Spread() as spread:
+        assert sorted(spread(lambda part: meeting.wait(), 4 * ROWS)) == [0, 1, 2, 3]
+
+
+def test_what_goes_wrong_is_raised_and_threads_end() -> None:
+    before = threading.active_count()
+
+    def work(part: slice) -> None:
+        raise MemoryError(str(part.start))
+
+    with pytest.raises(MemoryError, match=r"^0$"), Spread() as spread:
+        spread(work, 3 * ROWS)
+    assert threading.active_count() == before
+
+
+def test_processors_are_limited_as_numpys_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    every = processors()
+    assert every >= 1
+    for limit, expected in (("1", 1), ("100000", every), ("0", every), ("4,2", every), ("", every)):
+        monkeypatch.setenv("OMP_NUM_THREADS", limit)
+        assert processors() == expected, limit
+
+
+@pytest.mark.parametrize("rows", [7, 100])
+def test_the_fill_does_not_depend_on_threads_and_blocks(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = (noise((96, 160, 3)) / np.float32(255)).astype(np.float32)
+    mask = disc(160, 96, (60, 50), 20)
+    filled = exemplar_fill(photo, mask)
+    monkeypatch.setattr("moebius.imaging.spread.ROWS", rows)
+    for _ in range(3):
+        assert np.array_equal(filled, exemplar_fill(photo, mask))
