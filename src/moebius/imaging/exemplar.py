@@ -47,7 +47,7 @@ SEARCHED = 64
 """Longer side up to which all known patches are compared, px."""
 PAIRS, FIRST_PAIRS = 1 << 23, 1 << 26
 """Comparisons up to which they are at finer scales, too, and where no coarser one had enough to copy from."""
-TURNS, FINE_TURNS = 6, 3
+TURNS, FINE_TURNS = 10, 3
 """Turns up to `SEARCHED`, and at most above it."""
 WORK = 1 << 15
 """Patches that may look in all turns of a finer scale: the larger the hole, the fewer turns, down to none."""

@@ -11,7 +11,7 @@ import { depth, Level, widened } from "./patches.js";
 
 // What they mean: imaging/exemplar.py.
 const DEEPEST = 8, LEAST = 24, ENOUGH = 40, SEARCHED = 64, PAIRS = 1 << 23, FIRST_PAIRS = 1 << 26;
-const TURNS = 6, FINE_TURNS = 3, WORK = 1 << 15, ROUNDS = 3, AROUND = [32, 8, 2], ALIKE = 600;
+const TURNS = 10, FINE_TURNS = 3, WORK = 1 << 15, ROUNDS = 3, AROUND = [32, 8, 2], ALIKE = 600;
 const VOTES = 1, TURN_VOTES = 2, COARSE_RADIUS = 3, RADIUS = 2, SMALL = 256, SHARES = [1, 5, 10, 10, 5, 1];
 /** How far around the hole patches that touch it have a vote, px. */
 export const RING = RADIUS + VOTES;
