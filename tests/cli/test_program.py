@@ -34,6 +34,20 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.out.decode().splitlines()[-1] == "HEAVY []"
 
 
+@pytest.mark.parametrize(
+    ("before", "asked", "expected"),
+    [("", {}, "1"), ("", {"OPENBLAS_NUM_THREADS": "3"}, "3"), ("import numpy", {}, "None")],
+    ids=["alone", "as somebody asked", "in a program that has NumPy already"],
+)
+def test_numpys_products_keep_to_one_thread(
+    monkeypatch: pytest.MonkeyPatch, before: str, asked: dict[str, str], expected: str
+) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    code = f"{before}\nimport os; from moebius.cli import main; main(['--version'])"
+    done = in_a_process(f"{code}; print(os.environ.get('OPENBLAS_NUM_THREADS'))", **asked)
+    assert done.out.decode().splitlines()[-1] == expected
+
+
 def test_help_lists_every_command(moebius: Any) -> None:
     text = moebius("--help").out.decode()
     assert all(name in text and line in text for name, line in COMMANDS.items())

@@ -64,6 +64,9 @@ def moebius(context: click.Context, debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Errors become one line on standard error and an exit code (`moebius.errors`)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if "numpy" not in sys.modules:
+        # Products of matrices are small here, and threads that wait for the next one by spinning slow down all others.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     warnings = _WarningLines(logging.WARNING)
     logging.getLogger("moebius").addHandler(warnings)
     try:

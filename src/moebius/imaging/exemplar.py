@@ -141,7 +141,7 @@ def _filled(pyramid: list[tuple[Values, Mask]], spread: Spread) -> tuple[Values,
                 fill = _vote(level, places, distances, spread, radius=TURN_VOTES)
             patches = level.patches(fill)
             if searched:
-                places = level.nearest(patches)
+                places = level.nearest(patches, spread)
             if searched and turn + 1 < turns:
                 distances = _distances(level, patches, places, spread)
             else:
@@ -262,11 +262,11 @@ def _agree(
         found[found] = far[found] < distances[rows] + ALIKE * gain
         return found
 
-    def neighbours(rows: Numbers, part: slice) -> None:
+    def neighbours(rows: Numbers, beside: list[Numbers], part: slice) -> None:
         """Take over what is better of what neighbours have, who are none of `rows`."""
         rows = rows[part]
-        for beside in level.beside:
-            theirs = offsets.take(beside.take(rows))
+        for others in beside:
+            theirs = offsets.take(others[part])
             differs = (theirs != NOWHERE) & (theirs != offsets.take(rows))
             asking, theirs = rows[differs], theirs[differs]
             fits = level.usable(level.places.take(asking) + theirs)
@@ -278,19 +278,24 @@ def _agree(
 
     def others(part: slice, number: int, radius: int) -> tuple[Places, Exact, Mask]:
         """Offsets near those that the patches have, their distances, and which are better."""
-        draw = _scrambled(np.arange(part.start, part.stop), number)
-        wide = 2 * radius + 1
+        draw = _scrambled(np.arange(part.start, part.stop, dtype=np.uint32), number)
+        wide = np.uint32(2 * radius + 1)
+        down, right = (
+            each.astype(np.int64) - radius for each in ((draw & 65535) % wide, (draw >> 16) % wide)
+        )
         own, at = offsets[part], level.places[part]
-        theirs = own + (draw % 65536 % wide - radius) * level.stride + draw // 65536 % wide - radius
+        theirs = own + down * level.stride + right
         theirs = np.where(level.usable(at + theirs), theirs, own)
         far = level.distances(patches, part, at + theirs)
         return theirs, far, better(part, theirs, far)
 
     squares = (level.y + level.x) % 2
     colours = [np.nonzero(squares == colour)[0] for colour in (0, 1)]
+    around_colours = [[beside[rows] for beside in level.beside] for rows in colours]
     for turn in range(ROUNDS):
-        for rows in colours:  # of a chessboard: neighbours do not change at once
-            spread(partial(neighbours, rows), len(rows))
+        for rows, beside in zip(colours, around_colours, strict=True):
+            # Of a chessboard: neighbours do not change at once.
+            spread(partial(neighbours, rows, beside), len(rows))
         for number, radius in enumerate(around):
             look = partial(others, number=turn * len(AROUND) + number, radius=radius)
             theirs, far, taken = map(np.concatenate, zip(*spread(look, len(level)), strict=True))
@@ -298,13 +303,13 @@ def _agree(
     return level.places + offsets[:-1], distances
 
 
-def _scrambled(rows: Numbers, turn: int) -> Numbers:
-    """A number of 32 bits for each row and turn, with nothing to be seen in it."""
+def _scrambled(numbers: NDArray[np.uint32], turn: int) -> NDArray[np.uint32]:
+    """Others of 32 bits for each number and turn, with nothing to be seen in them."""
     start = np.uint32((turn + 1) * 0x85EBCA6B % 2**32)
-    x = rows.astype(np.uint32) * np.uint32(0x9E3779B1) ^ start
+    x = numbers * np.uint32(0x9E3779B1) ^ start
     for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):
         x = (x ^ x >> np.uint32(shift)) * np.uint32(factor)
-    return (x ^ x >> np.uint32(15)).astype(np.int64)
+    return x ^ x >> np.uint32(15)
 
 
 def _vote(

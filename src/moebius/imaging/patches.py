@@ -14,6 +14,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from moebius.imaging.spread import Spread
+
 N = TypeVar("N", bound=np.generic)
 
 Mask = NDArray[np.bool_]
@@ -38,8 +40,10 @@ WEIGHTS = np.maximum(1, np.floor(SAY * HEAVIEST / SAY[:, None])).astype(np.int32
 """The same in comparisons: of a pixel so many steps into the hole (columns), of a patch's least deep one (rows)."""
 LAID_OUT = 1 << 20
 """Pixels of a picture whose patches are laid out in memory, 75 or 147 bytes each, to be found sooner."""
+_ROWS = 256
+"""Of patches that are compared with all known ones in a thread: enough to be worth it."""
 _AT_ONCE = 1 << 23
-"""Numbers that a block of comparisons may hold."""
+"""Numbers that such a comparison may hold."""
 
 
 class Level:
@@ -163,7 +167,7 @@ class Level:
         squares = (known * known).reshape(len(known), -1, 3).sum(axis=2)
         return np.concatenate([known, squares], axis=1).T
 
-    def nearest(self, patches: Patches) -> Places:
+    def nearest(self, patches: Patches, spread: Spread) -> Places:
         """Of all known patches the nearest to each of `patches`, the first in reading order if there are several: (N,).
 
         Those that are as they were the last time are not asked again.
@@ -171,12 +175,15 @@ class Level:
         rows = np.arange(len(self))
         if self._asked is not None:
             rows = np.nonzero((patches != self._asked).any(axis=1))[0]
-        self._asked = patches
-        for block in _blocks(len(rows), len(self.known)):
-            asked = rows[block]
+        self._asked, table = patches, self._table
+
+        def ask(part: slice) -> None:
+            asked = rows[part]
             weights = self._weights[asked]
-            product = np.concatenate([patches[asked] * weights * -2.0, weights[:, ::3]], axis=1) @ self._table
-            self._nearest[asked] = self.known[product.argmin(axis=1)]
+            products = np.concatenate([patches[asked] * weights * -2.0, weights[:, ::3]], axis=1) @ table
+            self._nearest[asked] = self.known[products.argmin(axis=1)]
+
+        spread(ask, len(rows), max(1, min(_ROWS, _AT_ONCE // len(self.known))))
         return self._nearest.copy()
 
 
@@ -211,8 +218,3 @@ def _windows(wide: NDArray[Any], radius: int) -> NDArray[Any]:
     side = 2 * radius + 1
     flat = wide.reshape(height, width * channels)
     return sliding_window_view(flat, (side, side * channels))[:, ::channels]
-
-
-def _blocks(rows: int, columns: int) -> list[slice]:
-    step = max(1, _AT_ONCE // max(1, columns))
-    return [slice(start, min(rows, start + step)) for start in range(0, rows, step)]

@@ -32,9 +32,14 @@ class Spread:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def __call__(self, work: Callable[[slice], T], count: int) -> list[T]:
-        """What `work` gives for slices that together are range(count), in order. Calls run at the same time."""
-        slices = [slice(start, min(count, start + ROWS)) for start in range(0, count, ROWS)]
+    def __call__(self, work: Callable[[slice], T], count: int, rows: int | None = None) -> list[T]:
+        """What `work` gives for slices that together are range(count), in order. Calls run at the same time.
+
+        Args:
+            rows: of a slice; `ROWS` by default.
+        """
+        step = ROWS if rows is None else rows
+        slices = [slice(start, min(count, start + step)) for start in range(0, count, step)]
         if len(slices) < 2 or processors() < 2:
             return [work(part) for part in slices]
         if self._pool is None:
