@@ -42,7 +42,7 @@ LAID_OUT = 1 << 20
 """Pixels of a picture whose patches are laid out in memory, 75 or 147 bytes each, to be found sooner."""
 _ROWS = 256
 """Of patches that are compared with all known ones in a thread: enough to be worth it."""
-_AT_ONCE = 1 << 23
+_AT_ONCE = 1 << 20
 """Numbers that such a comparison may hold."""
 
 

@@ -9,8 +9,9 @@ from typing import Self, TypeVar
 
 T = TypeVar("T")
 
-ROWS = 1 << 14
-"""Rows of a block: enough to be worth a thread's while, which has to ask for the interpreter after every operation."""
+LEAST, MOST = 1 << 12, 1 << 15
+"""Rows of a block: enough to be worth a thread's while, which has to ask for the interpreter after every operation, and
+few enough for memory."""
 
 
 class Spread:
@@ -36,9 +37,9 @@ class Spread:
         """What `work` gives for slices that together are range(count), in order. Calls run at the same time.
 
         Args:
-            rows: of a slice; `ROWS` by default.
+            rows: of a slice; by default as many as each processor gets, from `LEAST` to `MOST`.
         """
-        step = ROWS if rows is None else rows
+        step = min(MOST, max(LEAST, -(-count // processors()))) if rows is None else rows
         slices = [slice(start, min(count, start + step)) for start in range(0, count, step)]
         if len(slices) < 2 or processors() < 2:
             return [work(part) for part in slices]
