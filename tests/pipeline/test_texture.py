@@ -11,7 +11,7 @@ from made_photos import disc, noise, picture
 from moebius import Moebius
 from moebius.engines.base import FloatArray as Floats
 from moebius.errors import CorruptWeightsError
-from moebius.imaging import push_pull, textured, tinted
+from moebius.imaging import push_pull, textured
 from moebius.testing import LIKE_NANO, FakeEngine
 from moebius.weights import spec_from_json, spec_to_json
 
@@ -54,12 +54,12 @@ def test_the_fill_is_the_photos_texture_in_the_networks_colours() -> None:
     known = push_pull(PHOTO / np.float32(255), MASK)
     seen: list[Floats] = []
 
-    def remember(own: Floats, fill: Floats, known: Floats, mask: np.ndarray) -> Floats:
+    def remember(fill: Floats, known: Floats, mask: np.ndarray) -> Floats:
         seen.append(fill)
-        return tinted(own, fill, known, mask)
+        return textured(fill, known, mask)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("moebius.pipeline.filling.tinted", remember)
+        patch.setattr("moebius.pipeline.filling.textured", remember)
         model(PHOTO, MASK, grow=0, feather=0)
     expected = np.floor(textured(seen[0], known, MASK) * 255 + 0.5)
     assert np.abs(filled[MASK] - expected[MASK]).max() <= 1

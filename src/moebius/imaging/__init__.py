@@ -44,7 +44,7 @@ from moebius.imaging.prefill import push_pull
 from moebius.imaging.reader import read_photo
 from moebius.imaging.regions import Region, plan_regions
 from moebius.imaging.resample import resample, resize, resize_mask, resize_part
-from moebius.imaging.texture import copied, textured, tinted
+from moebius.imaging.texture import textured
 from moebius.imaging.tone import match_tone
 from moebius.imaging.writer import check_format, check_output, output_formats, write_photo
 
@@ -66,7 +66,6 @@ __all__ = [
     "check_path",
     "close_gaps",
     "connected_boxes",
-    "copied",
     "default_growth",
     "describe_changes",
     "distance_outside",
@@ -93,7 +92,6 @@ __all__ = [
     "resize_mask",
     "resize_part",
     "textured",
-    "tinted",
     "write_frames",
     "write_photo",
 ]

@@ -10,8 +10,6 @@ from moebius.imaging.patches import widened
 from moebius.imaging.prefill import push_pull
 from moebius.imaging.resample import resize
 
-Floats = NDArray[np.float32]
-
 CELL = 8
 """Side of the squares whose mean colours are compared, px; slower changes of colour are the network's."""
 TRUST = np.float32(0.3)
@@ -21,8 +19,10 @@ APART = np.float32(0.5)
 and half of one in half of the other is neither."""
 
 
-def textured(fill: Floats, known: Floats, mask: NDArray[np.bool_]) -> Floats:
-    """The hole filled from elsewhere in the photo (`copied`), drawn towards the colours of a network's fill (`tinted`).
+def textured(
+    fill: NDArray[np.float32], known: NDArray[np.float32], mask: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """The hole filled from elsewhere in the photo, drawn towards the colours of a network's fill.
 
     Args:
         fill: (H, W, 3) in [0, 1], the network's; only what is under the mask counts.
@@ -32,36 +32,15 @@ def textured(fill: Floats, known: Floats, mask: NDArray[np.bool_]) -> Floats:
     Returns:
         (H, W, 3) in [0, 1]; outside the mask `known` exactly. The network's fill where there is nothing to copy from.
     """
-    return tinted(copied(known, mask), fill, known, mask)
-
-
-def copied(known: Floats, mask: NDArray[np.bool_]) -> Floats | None:
-    """The hole filled from elsewhere in the photo, in the tones of what is around it.
-
-    Args:
-        known: (H, W, 3) in [0, 1], the photo, filled smoothly under the mask.
-
-    Returns:
-        (H, W, 3) in [0, 1]; outside the mask `known` exactly. None where there is nothing to copy from.
-    """
+    fill = np.where(mask[..., None], fill, known)
     own = copied_patches(known, mask)
     if own is None:
-        return None
+        return fill
     # What patches are off in tone where they can be held against what is known is carried smoothly into the hole.
     ring = widened(mask, RING) & ~mask
     if ring.any():
         own = own + push_pull(np.where(ring[..., None], known - own, np.float32(0)), ~ring)
-    return np.where(mask[..., None], np.clip(own, 0, 1), known)
-
-
-def tinted(own: Floats | None, fill: Floats, known: Floats, mask: NDArray[np.bool_]) -> Floats:
-    """What `copied` found, its slow colours drawn towards those of a network's fill; that fill where it found nothing.
-
-    Args and what comes back are those of `textured`.
-    """
-    fill = np.where(mask[..., None], fill, known)
-    if own is None:
-        return fill
+    own = np.where(mask[..., None], np.clip(own, 0, 1), known)
     height, width = mask.shape
     cells = max(1, round(height / CELL)), max(1, round(width / CELL))
     # `resize` is for pictures: differences are moved into [0, 1] and back.
@@ -69,5 +48,5 @@ def tinted(own: Floats | None, fill: Floats, known: Floats, mask: NDArray[np.boo
     far = (half * half).sum(axis=-1, keepdims=True) * np.float32(4) / (APART * APART)
     half = half * np.square(np.maximum(0, 1 - far))
     slow = (resize(half + np.float32(0.5), (height, width)) - np.float32(0.5)) * 2
-    found: Floats = np.where(mask[..., None], np.clip(own + TRUST * slow, 0, 1), own)
+    found: NDArray[np.float32] = np.where(mask[..., None], np.clip(own + TRUST * slow, 0, 1), own)
     return found

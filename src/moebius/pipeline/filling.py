@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
 
 import numpy as np
 from PIL import Image
 
 from moebius.engines.base import Engine, FloatArray
-from moebius.imaging import Box, Grain, Photo, Region, copied, feather_weight, plan_regions, tinted
+from moebius.imaging import Box, Grain, Photo, Region, feather_weight, plan_regions, textured
 from moebius.pipeline.canvas import Picture
 from moebius.pipeline.frame import Frame, Mask, Shape, prepare
 from moebius.pipeline.region import RegionFill, Timer
@@ -52,39 +50,6 @@ class Event:
     preview: Preview
     box: Box
     """What of the photo the preview shows."""
-
-
-@dataclass(frozen=True)
-class _Texture:
-    """A frame, and what is being copied into it from elsewhere in the photo."""
-
-    frame: Frame
-    found: Future[FloatArray | None]
-
-    def under(self, coarse: FloatArray) -> tuple[Frame, FloatArray]:
-        """The frame, and its fill (H, W, 3) in the colours of a network's, (h, w, 3). Waits for what is copied."""
-        frame = self.frame
-        fill = frame.refilled(coarse).filled
-        return frame, tinted(self.found.result(), fill, frame.filled, frame.mask)
-
-
-class _Copying:
-    """A thread that copies texture while the network is busy: neither needs the other's result.
-
-    A context manager. Left early, what has begun ends by itself and what has not is dropped.
-    """
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="moebius texture")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def start(self, frame: Frame) -> _Texture:
-        return _Texture(frame, self._pool.submit(copied, frame.filled, frame.mask))
 
 
 @dataclass
@@ -133,38 +98,25 @@ class Filling:
 
     def run(self) -> Iterator[Event]:
         """Fill region after region, one event a network call."""
-        with _Copying() as copying:
-            finished = 0
-            for group in self._groups():
-                yield from self._fill(group, finished, copying)
-                finished += len(group)
-
-    def _fill(self, group: list[Region], finished: int, copying: _Copying) -> Iterator[Event]:
-        """Fill regions of one shape that go through the network together."""
-        began = time.perf_counter()
-        frames = [self._prepared(region, region.shape) for region in group]
-        textures = []
-        if self.spec.detail == "photo":
-            textures = [
-                copying.start(self._detailed(region, frame))
-                for region, frame in zip(group, frames, strict=True)
+        finished = 0
+        for group in self._groups():
+            began = time.perf_counter()
+            frames = [
+                prepare(self.original, region.box, self.hole[region.box.slices], region.shape)
+                for region in group
             ]
-        self.timer.add("prepare", began)
-        finals = yield from self._coarse(group, frames, finished)
-        coarse = self._coarse_part(group)
-        for place, (region, frame, pixels) in enumerate(zip(group, frames, finals, strict=True)):
-            if textures:
-                began = time.perf_counter()
-                frame, pixels = textures[place].under(pixels)
-                self.timer.add("texture", began)
-            if self._is_refined(region):
-                before = finished + len(group) * coarse + place * (1 - coarse)
-                yield from self._refine(region, frame, pixels, finished + place, before, 1 - coarse)
-            else:
-                self._paste_frame(region, frame, pixels)
-
-    def _prepared(self, region: Region, shape: Shape) -> Frame:
-        return prepare(self.original, region.box, self.hole[region.box.slices], shape)
+            self.timer.add("prepare", began)
+            finals = yield from self._coarse(group, frames, finished)
+            coarse = self._coarse_part(group)
+            for place, (region, frame, pixels) in enumerate(zip(group, frames, finals, strict=True)):
+                if self.spec.detail == "photo":
+                    frame, pixels = self._textured(region, frame, pixels)
+                if self._is_refined(region):
+                    before = finished - place + len(group) * coarse + place * (1 - coarse)
+                    yield from self._refine(region, frame, pixels, finished, before, 1 - coarse)
+                else:
+                    self._paste_frame(region, frame, pixels)
+                finished += 1
 
     def _groups(self) -> Iterator[list[Region]]:
         """Regions of one shape, as many as the engine takes at once."""
@@ -210,13 +162,16 @@ class Filling:
             finals = fill.pixels()
         return finals
 
-    def _detailed(self, region: Region, frame: Frame) -> Frame:
-        """The region's frame at the photo's own resolution or near it: where texture is copied."""
+    def _textured(self, region: Region, frame: Frame, pixels: FloatArray) -> tuple[Frame, FloatArray]:
+        """The region's fill with the photo's own texture, at the photo's own resolution or near it, and its frame."""
+        began = time.perf_counter()
         scale = 1.0 if self._is_refined(region) else min(region.scale, TEXTURE_SCALE)
-        if scale <= REFINED_SCALE:
-            return frame
-        height, width = (round(side * scale / TEXTURE_UNIT) * TEXTURE_UNIT for side in region.shape)
-        return self._prepared(region, (height, width))
+        if scale > REFINED_SCALE:
+            height, width = (round(side * scale / TEXTURE_UNIT) * TEXTURE_UNIT for side in region.shape)
+            frame = prepare(self.original, region.box, self.hole[region.box.slices], (height, width))
+        pixels = textured(frame.refilled(pixels).filled, frame.filled, frame.mask)
+        self.timer.add("texture", began)
+        return frame, pixels
 
     def _shape(self, region: Region, side: int) -> Shape:
         """The region's shape at another of the model's sides."""

@@ -42,9 +42,7 @@ class Result:
     regions: tuple[Box, ...]
     """The crops in which the filling happened, in pixels of the photo."""
     timings: dict[str, float]
-    """Seconds by stage: read, prepare, encode, denoise, decode, texture, blend, total; those that there were.
-
-    Texture is copied while the network is busy; its time is what remains to wait for afterwards."""
+    """Seconds by stage: read, prepare, encode, denoise, decode, texture, blend, total; those that there were."""
     warnings: tuple[str, ...] = field(default=())
 
     @property
