@@ -262,6 +262,13 @@ def _prints(folder: Path) -> set[str]:
         return {row[0] for row in store._db.execute("SELECT DISTINCT fingerprint FROM measured")}
 
 
+def test_one_photo_is_no_set(request_: Request) -> None:
+    results = evaluate_request(replace(request_, seeds=1, no_peers=True, limit=1, families=("thin",)))
+    assert results["photos"] == 1 and results["cells"]
+    for cell in results["cells"]:
+        assert {"mae", "lpips_crop"} <= set(cell["metrics"]) and "fd_mobilenetv2" not in cell["metrics"]
+
+
 def test_without_networks_there_are_fewer_metrics(
     request_: Request, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

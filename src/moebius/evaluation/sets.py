@@ -63,8 +63,8 @@ class SetStatistics:
     def of_methods(
         cls, measured: Measurements, cases: Sequence[Case], methods: Sequence[str]
     ) -> dict[str, SetStatistics]:
-        """By method; nothing where no descriptors were measured."""
-        if not measured.features:
+        """By method; nothing where no descriptors were measured, or of too few pictures to say anything."""
+        if not measured.features or len({case.photo for case in cases}) < FEW:
             return {}
         keys = [(case.photo, case.family) for case in cases]
         truths = {network: by_method["truth"] for network, by_method in measured.features.items()}
