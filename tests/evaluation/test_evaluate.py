@@ -264,7 +264,7 @@ def _prints(folder: Path) -> set[str]:
 
 def test_one_photo_is_no_set(request_: Request) -> None:
     results = evaluate_request(replace(request_, seeds=1, no_peers=True, limit=1, families=("thin",)))
-    assert results["photos"] == 1 and results["cells"]
+    assert results["photos"] == 1 and results["cells"] and results["differences"] == []
     for cell in results["cells"]:
         assert {"mae", "lpips_crop"} <= set(cell["metrics"]) and "fd_mobilenetv2" not in cell["metrics"]
 

@@ -71,11 +71,14 @@ def summarise(rows: Sequence[Row], sets: Mapping[str, SetStatistics] | None = No
 def differences(
     rows: Sequence[Row], main: str, sets: Mapping[str, SetStatistics] | None = None
 ) -> list[Difference]:
-    """The main method against every other one, by mask family and for all of them together."""
+    """The main method against every other one, by mask family and for all of them together.
+
+    None of a single photo: there is no telling how far that goes for others.
+    """
     found = []
     for family, group, part in _parts(rows):
         by_method = _by_method(part)
-        if group != ALL or main not in by_method:
+        if group != ALL or main not in by_method or len({row.photo for row in part}) < 2:
             continue
         for method, others in by_method.items():
             if method == main:
