@@ -11,10 +11,9 @@ import torch
 from moebius.networks import AutoencoderConfig, NanoAutoencoder
 from moebius.networks.perceptual import load_lpips
 
-FEATURES = Path(
-    os.environ.get(
-        "MOEBIUS_FEATURES", Path(__file__).parents[3] / "shared/data/features/squeezenet11_lpips.safetensors"
-    )
+FEATURES = (
+    Path(os.environ.get("MOEBIUS_FEATURES", Path(__file__).parents[3] / "shared/data/features"))
+    / "squeezenet11_lpips.safetensors"
 )
 
 
