@@ -109,7 +109,7 @@ class Level:
         """(N, 3 P): what each number of a patch weighs."""
         each = self._patches(depth(self.hole, DEEPEST).astype(np.uint8)[..., None])
         first = each.min(axis=1, keepdims=True)
-        return np.repeat(WEIGHTS.take(first * np.int64(len(SAY)) + each), 3, axis=1)
+        return np.repeat(WEIGHTS.take(first.astype(np.int64) * len(SAY) + each), 3, axis=1)
 
     @cached_property
     def _total(self) -> Exact:
