@@ -12,6 +12,7 @@ ROOMS = (
     "_version",
     "errors",
     "settings",
+    "processors",
     "imaging",
     "sampling",
     "networks",
@@ -31,11 +32,11 @@ ROOMS = (
     "__main__",
 )
 """Earlier rooms first. The package's own __init__ hands out names of all of them, and belongs to none."""
-ALONE = {"networks": {"networks"}, "errors": set(), "_version": set()}
+ALONE = {"networks": {"networks"}, "errors": set(), "processors": set(), "_version": set()}
 """Rooms that may import less of ours than all that is earlier."""
 BASE = {"numpy", "PIL", "onnxruntime", "safetensors", "huggingface_hub", "rich", "click", "certifi"}
 """What the base installation has (certifi: only where it happens to be)."""
-NEVER_TORCH = ("_version", "errors", "settings", "imaging", "sampling", "cli")
+NEVER_TORCH = ("_version", "errors", "settings", "processors", "imaging", "sampling", "cli")
 HEAVY_INSIDE = {
     "torch", "diffusers", "onnx", "onnxscript", "cv2", "skimage", "torchvision", "transformers",
     "fsspec", "pyarrow", "ray", "fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart", "openvino",

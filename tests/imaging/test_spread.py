@@ -9,13 +9,13 @@ import pytest
 from made_photos import disc, noise
 
 from moebius.imaging import exemplar_fill
-from moebius.imaging.spread import LEAST, MOST, Spread, processors
+from moebius.imaging.spread import LEAST, MOST, Spread, threads
 
 
 @pytest.fixture(autouse=True)
 def _four_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("moebius.imaging.spread.processors", lambda: 4)
+    monkeypatch.setattr("moebius.imaging.spread.threads", lambda: 4)
 
 
 @pytest.mark.parametrize("count", [0, 1, LEAST, LEAST + 1, 5 * LEAST - 1, 5 * MOST + 1])
@@ -45,14 +45,14 @@ def test_what_goes_wrong_is_raised_and_threads_end() -> None:
     assert threading.active_count() == before
 
 
-def test_processors_are_limited_as_numpys_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_limited_as_numpys_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    every = processors()
+    every = threads()
     assert every >= 1
     for limit, expected in (("1", 1), ("100000", every), ("0", every), ("4,2", every), ("", every)):
         monkeypatch.setenv("OMP_NUM_THREADS", limit)
-        assert processors() == expected, limit
+        assert threads() == expected, limit
 
 
 def test_the_fill_does_not_depend_on_threads_and_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

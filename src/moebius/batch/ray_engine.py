@@ -11,7 +11,6 @@ shows in Ray's log only. What it had written already is written once more, with 
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +25,7 @@ from moebius.batch.work import fill_item
 from moebius.engines import open_engine
 from moebius.errors import DeviceError, MoebiusError
 from moebius.pipeline import Moebius
+from moebius.processors import processor_count
 from moebius.weights import open_model
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def run_ray(
     if least < 1 or (most and most < least):
         raise ValueError(f"workers: expected 1 <= least <= most, or most 0, got {workers}")
     _need_ray()
-    threads = threads or _processors()
+    threads = threads or processor_count()
     gpus = gpus if device.startswith("cuda") else 0.0
     if Path(model_name).is_dir():
         model_name = absolute(model_name)
@@ -238,11 +238,6 @@ def _need_ray() -> None:
         import ray.data  # noqa: F401
     except ImportError as error:
         raise DeviceError("engine ray: pip install 'moebius-inpaint[ray]'") from error
-
-
-def _processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _last_line(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import click
 
 from moebius import settings as defaults
 from moebius.errors import InputError
+from moebius.processors import processor_count
 
 if TYPE_CHECKING:
     from moebius.evaluation.run import Finished
@@ -85,7 +85,7 @@ def evaluate(listing: bool, as_json: bool, **options: Any) -> None:
 
     options["protocol"] = options.pop("name")
     options["out"] = options["out"] or Path("evaluation") / Path(options["protocol"]).stem
-    options["workers"] = cores() if options["workers"] is None else options["workers"]
+    options["workers"] = processor_count() if options["workers"] is None else options["workers"]
     if options["no_peers"] and options["peers"]:
         raise InputError("--peer and --no-peers: expected one of them, got both")
     request = Request(**options)
@@ -102,11 +102,6 @@ def require_extra() -> None:
     from moebius.evaluation.provenance import require_extra as check
 
     check()
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def one_thread_each() -> None:

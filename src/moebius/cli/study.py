@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from moebius.processors import processor_count
+
 
 @click.command(short_help="Vary one thing of a model, and measure what it does.")
 @click.argument("name", required=False)
@@ -27,7 +29,7 @@ def study(name: str | None, models: tuple[str, ...], **options: Any) -> None:
 
     study.md and the usual tables are in the run's folder. Interrupted, the same command goes on from there.
     """
-    from moebius.cli.evaluate import cores, one_thread_each, require_extra, watching
+    from moebius.cli.evaluate import one_thread_each, require_extra, watching
 
     require_extra()
     from moebius.evaluation.study import StudyRequest, open_study, run_study, study_names
@@ -37,7 +39,7 @@ def study(name: str | None, models: tuple[str, ...], **options: Any) -> None:
             click.echo(f"{each:15s} {open_study(each).question}")
         return
     options["out"] = options["out"] or Path("evaluation") / f"study-{name}"
-    options["workers"] = cores() if options["workers"] is None else options["workers"]
+    options["workers"] = processor_count() if options["workers"] is None else options["workers"]
     one_thread_each()
     with watching("measuring") as watch:
         click.echo(

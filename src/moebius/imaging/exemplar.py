@@ -250,10 +250,10 @@ def _agree(
     distances = _distances(level, patches, places, spread)
     offsets = np.append(places - level.places, NOWHERE)  # of no neighbour: the last, by its number -1
 
-    def better(rows: Numbers | slice, theirs: Places, far: Exact) -> Mask:
+    def better(rows: Numbers, theirs: Places, far: Exact) -> Mask:
         """Which offsets are, as far as neighbours have them now."""
         found = far < distances[rows] + len(level.beside) * ALIKE
-        rows = np.arange(len(level))[rows][found]
+        rows = rows[found]
         theirs, own, gain = theirs[found], offsets[rows], np.zeros(len(rows), np.int64)
         for beside in level.beside:
             next_to = offsets.take(beside.take(rows))
@@ -278,7 +278,8 @@ def _agree(
 
     def others(part: slice, number: int, radius: int) -> tuple[Places, Exact, Mask]:
         """Offsets near those that the patches have, their distances, and which are better."""
-        draw = _scrambled(np.arange(part.start, part.stop, dtype=np.uint32), number)
+        rows = np.arange(part.start, part.stop)
+        draw = _scrambled(rows.astype(np.uint32), number)
         wide = np.uint32(2 * radius + 1)
         down, right = (
             each.astype(np.int64) - radius for each in ((draw & 65535) % wide, (draw >> 16) % wide)
@@ -287,7 +288,7 @@ def _agree(
         theirs = own + down * level.stride + right
         theirs = np.where(level.usable(at + theirs), theirs, own)
         far = level.distances(patches, part, at + theirs)
-        return theirs, far, better(part, theirs, far)
+        return theirs, far, better(rows, theirs, far)
 
     squares = (level.y + level.x) % 2
     colours = [np.nonzero(squares == colour)[0] for colour in (0, 1)]

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self, TypeVar
 
+from moebius.processors import processor_count
+
 T = TypeVar("T")
 
 LEAST, MOST = 1 << 12, 1 << 15
@@ -24,6 +26,7 @@ class Spread:
     """
 
     def __init__(self) -> None:
+        self._threads = threads()
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Self:
@@ -39,17 +42,16 @@ class Spread:
         Args:
             rows: of a slice; by default as many as each processor gets, from `LEAST` to `MOST`.
         """
-        step = min(MOST, max(LEAST, -(-count // processors()))) if rows is None else rows
+        step = min(MOST, max(LEAST, -(-count // self._threads))) if rows is None else rows
         slices = [slice(start, min(count, start + step)) for start in range(0, count, step)]
-        if len(slices) < 2 or processors() < 2:
+        if len(slices) < 2 or self._threads < 2:
             return [work(part) for part in slices]
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(processors(), thread_name_prefix="moebius imaging")
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="moebius imaging")
         return list(self._pool.map(work, slices))
 
 
-def processors() -> int:
-    """Processors that this process may use, at most as many as OMP_NUM_THREADS says, by which people limit NumPy's."""
-    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def threads() -> int:
+    """One a processor, at most as many as OMP_NUM_THREADS says, by which people limit NumPy's."""
     limit = os.environ.get("OMP_NUM_THREADS", "")
-    return min(found, int(limit)) if limit.isdecimal() and int(limit) else found
+    return min(processor_count(), int(limit)) if limit.isdecimal() and int(limit) else processor_count()

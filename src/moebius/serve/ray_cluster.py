@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moebius.errors import DeviceError, MoebiusError, SettingsError
+from moebius.processors import processor_count
 
 APPLICATION = "moebius"
 """What Ray Serve knows the replicas by; also the namespace of what else is there."""
@@ -46,7 +47,7 @@ class Replicas:
         if not (least.isdecimal() and (most or least).isdecimal()) or (text.endswith(",")):
             raise SettingsError(f"replicas: expected MIN,MAX or one number, got {text[:40]!r}")
         gpus = 1.0 if device.startswith("cuda") else 0.0
-        processors = max(1.0, _processors() / 2)
+        processors = max(1.0, processor_count() / 2)
         return cls(least=int(least), most=int(most or least), processors=processors, gpus=gpus)
 
 
@@ -124,11 +125,6 @@ def _check_room(replicas: Replicas) -> None:
             f"expected room for a replica ({replicas.processors:g} processors, {replicas.gpus:g} GPUs), this machine "
             f"has {processors:g} and {gpus:g}"
         )
-
-
-def _processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def last_line(error: BaseException) -> str:
