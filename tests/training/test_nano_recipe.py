@@ -13,10 +13,10 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).parent / "data" / "nano_curves.json"
-"""Losses by stage and step; of this very command, on one thread of an AMD EPYC (Zen 4)."""
+"""Losses by stage and step; of this very command, on one thread of an AMD EPYC."""
 CHANGES = ("run.steps=4", "run.batch=2", "run.log_every=1", "run.validate_every=0", "run.held_out=2")
 STAGES = {
-    "denoiser": ("optimizer.warmup=2",),
+    "denoiser": (),
     "colours": ("picture.lpips=0", "data.sizes=[128]", "optimizer.warmup=2"),
 }
 """What is changed of each besides. LPIPS needs weights that are not in the repository."""
@@ -52,8 +52,9 @@ def test_the_curve_starts_as_recorded(stage: str, photos: Path, tmp_path: Path) 
     assert len(found) == 4
     if stage == "denoiser":  # one is enough to see whether the same bits come
         assert found == curve(stage, photos, tmp_path / "two"), "not the same bits in two runs"
-    # Other processors round in other places, and training carries that on.
-    assert found == pytest.approx(json.loads(RECORD.read_text())[stage], rel=2e-3)
+    # Other processors round in other places. While steps are as short as in the recipe's warm-up this stays next to
+    # nothing (1e-4 with other instructions and other libraries); at its full step two of them differ by 4 %.
+    assert found == pytest.approx(json.loads(RECORD.read_text())[stage], rel=1e-3)
 
 
 def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
