@@ -49,6 +49,8 @@ PAIRS, FIRST_PAIRS = 1 << 23, 1 << 26
 """Comparisons up to which they are at finer scales, too, and where no coarser one had enough to copy from."""
 TURNS, FINE_TURNS = 10, 3
 """Turns up to `SEARCHED`, and at most above it."""
+MIRROR_TURNS = 3
+"""In the first of so many all patches in the mirror are compared, too."""
 WORK = 1 << 15
 """Patches that may look in all turns of a finer scale: the larger the hole, the fewer turns, down to none."""
 ROUNDS = 3
@@ -120,7 +122,7 @@ def _filled(pyramid: list[tuple[Values, Mask]], spread: Spread) -> tuple[Values,
     for guess, hole in pyramid:
         coarse = max(hole.shape) <= SEARCHED
         before, level = level, Level(guess, hole, COARSE_RADIUS if max(hole.shape) <= SMALL else RADIUS)
-        if len(level.known) < ENOUGH:
+        if level.own < ENOUGH:
             level = None
             continue
         fill, distances = guess, None
@@ -141,7 +143,7 @@ def _filled(pyramid: list[tuple[Values, Mask]], spread: Spread) -> tuple[Values,
                 fill = _vote(level, places, distances, spread, radius=TURN_VOTES)
             patches = level.patches(fill)
             if searched:
-                places = level.nearest(patches, spread)
+                places = level.nearest(patches, spread, mirror=turn % MIRROR_TURNS == 0)
             if searched and turn + 1 < turns:
                 distances = _distances(level, patches, places, spread)
             else:
@@ -234,7 +236,9 @@ def _hand_on(coarse: Level, places: Places, fine: Level) -> Places:
 
 def _next_known(level: Level) -> Places:
     """The known patch that comes next to each in reading order, from the first again after the last."""
-    return level.known[np.searchsorted(level.known, level.places) % len(level.known)]
+    own = level.known[: level.own]
+    found: Places = own[np.searchsorted(own, level.places) % level.own]
+    return found
 
 
 def _distances(level: Level, patches: Patches, places: Places, spread: Spread) -> Exact:

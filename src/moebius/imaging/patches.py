@@ -38,8 +38,10 @@ SAY = np.array([1.0, *accumulate([0.7] * (DEEPEST - 1), mul, initial=0.07)])
 """What a pixel weighs, by steps into the hole: what is filled in so far has little say, and least in the middle."""
 WEIGHTS = np.maximum(1, np.floor(SAY * HEAVIEST / SAY[:, None])).astype(np.int32)
 """The same in comparisons: of a pixel so many steps into the hole (columns), of a patch's least deep one (rows)."""
+MIRRORED = 400
+"""What a patch in the mirror is farther for it, in squares of colour of each of its pixels."""
 LAID_OUT = 1 << 20
-"""Pixels of a picture whose patches are laid out in memory, 75 or 147 bytes each, to be found sooner."""
+"""Pixels of a picture and its mirror whose patches are laid out in memory, 75 or 147 bytes each, to be found sooner."""
 _ROWS = 256
 """Of patches that are compared with all known ones in a thread: enough to be worth it."""
 _AT_ONCE = 1 << 20
@@ -47,7 +49,7 @@ _AT_ONCE = 1 << 20
 
 
 class Level:
-    """A picture at one scale, and its hole.
+    """A picture at one scale, and its hole. Below it lies its mirror, with more patches to be copied.
 
     Args:
         picture: (H, W, 3), whole numbers from 0 to 255; what is under the hole is a first guess.
@@ -62,9 +64,12 @@ class Level:
         """From a place to the one below it."""
         self.area = (2 * radius + 1) ** 2
         """P."""
-        self._known = np.pad(~widened(hole, radius, outside=True), MARGIN).ravel()
+        known = ~widened(hole, radius, outside=True)
+        self.own = np.count_nonzero(known)
+        """How many patches are known whole."""
+        self._known = np.pad(_mirrored(known), MARGIN).ravel()
         self.known: Places = np.nonzero(self._known)[0]
-        """(K,): where patches are known whole."""
+        """(K,): where they are, and in the mirror."""
         self.y, self.x = np.nonzero(widened(hole, radius))
         """(N,): the patches that touch the hole, row by row."""
         self.places = self.places_of(self.y, self.x)
@@ -73,6 +78,8 @@ class Level:
         """What lies at each place: which of the N, -1 for none."""
         self.numbers[self.places] = np.arange(len(self))
         self._asked: Patches | None = None
+        self._asked_all = np.zeros(len(self), np.bool_)
+        """Was the nearest one asked for in the mirror, too?"""
         self._nearest = np.zeros(len(self), np.int64)
         self.beside = [self.numbers[self.places + dy * self.stride + dx] for dy, dx in NEIGHBOURS]
         """Four of (N,): which of them is next to each, -1 for none."""
@@ -99,7 +106,7 @@ class Level:
     @cached_property
     def colours(self) -> Exact:
         """What each place has: (places, 4), red, green and blue, and one."""
-        wide = np.pad(self.picture, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))).reshape(-1, 3)
+        wide = np.pad(_mirrored(self.picture), ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))).reshape(-1, 3)
         found = np.ones((len(wide), 4))
         found[:, :3] = wide
         return found
@@ -119,16 +126,15 @@ class Level:
 
     @cached_property
     def _around(self) -> NDArray[np.uint8]:
-        """(H + 2 MARGIN, W + 2 MARGIN, 2 radius + 1, 3 (2 radius + 1)), what is around each place; a view."""
+        """(2 H + 2 MARGIN, W + 2 MARGIN, 2 radius + 1, 3 (2 radius + 1)), what is around each place; a view."""
         wide = MARGIN + self.radius
-        return _windows(
-            np.pad(self.picture.astype(np.uint8), ((wide, wide), (wide, wide), (0, 0))), self.radius
-        )
+        both = _mirrored(self.picture.astype(np.uint8))
+        return _windows(np.pad(both, ((wide, wide), (wide, wide), (0, 0))), self.radius)
 
     @cached_property
     def _laid_out(self) -> NDArray[np.uint8] | None:
         """(places, 3 P): the patch at every place, one after the other; None where that takes too much memory."""
-        return self._around.reshape(-1, 3 * self.area) if self.hole.size <= LAID_OUT else None
+        return self._around.reshape(-1, 3 * self.area) if 2 * self.hole.size <= LAID_OUT else None
 
     def _sources(self, places: Places) -> NDArray[np.uint8]:
         """(n, 3 P): the patches there, known ones."""
@@ -154,37 +160,88 @@ class Level:
 
         As if all P pixels weighed 1 on average.
         """
-        off = patches[which] - self._sources(places)
-        squares = np.multiply(off, off, dtype=np.int32)
-        found = np.einsum("np,np->n", squares, self._weights[which]).astype(np.float64)
-        mean: Exact = np.floor(found * self.area / self._total[which])
+        mean: Exact = np.floor(self._squares(patches, which, places) * self.area / self._total[which])
         return mean
 
-    @cached_property
-    def _table(self) -> Exact:
-        """What a product with it says of each of the known patches, (4 P, K)."""
-        known = self._sources(self.known).astype(np.float64)
-        squares = (known * known).reshape(len(known), -1, 3).sum(axis=2)
-        return np.concatenate([known, squares], axis=1).T
+    def _squares(self, patches: Patches, which: Numbers | slice, places: Places) -> Exact:
+        """Their weighted squares, (n,)."""
+        off = _rows(patches, which) - self._sources(places)
+        squares = np.multiply(off, off, out=off).view(
+            np.uint16
+        )  # up to 255^2: more than what has a sign can say
+        found: Exact = np.einsum("np,np->n", squares.astype(np.int32), _rows(self._weights, which)).astype(
+            np.float64
+        )
+        return found
 
-    def nearest(self, patches: Patches, spread: Spread) -> Places:
+    @cached_property
+    def _table(self) -> tuple[Exact, Values]:
+        """What a product with it says of each of the known patches, (4 P, K), and the same in single precision."""
+        known = self._sources(self.known).astype(np.float64) - 128
+        squares = (known * known).reshape(len(known), -1, 3).sum(axis=2)
+        squares[self.own :] += MIRRORED
+        found = np.concatenate([known, squares], axis=1).T
+        return found, found.astype(np.float32)
+
+    def nearest(self, patches: Patches, spread: Spread, *, mirror: bool = True) -> Places:
         """Of all known patches the nearest to each of `patches`, the first in reading order if there are several: (N,).
 
-        Those that are as they were the last time are not asked again.
+        Those that are as they were the last time are not asked again. Without `mirror`, of what is in it only the patch
+        that was the nearest the last time is asked for.
         """
-        rows = np.arange(len(self))
-        if self._asked is not None:
-            rows = np.nonzero((patches != self._asked).any(axis=1))[0]
-        self._asked, table = patches, self._table
+        changed = (
+            np.ones(len(self), np.bool_) if self._asked is None else (patches != self._asked).any(axis=1)
+        )
+        rows = np.nonzero(changed | ~self._asked_all if mirror else changed)[0]
+        self._asked = patches
+        self._asked_all[rows] = mirror
+        exact, single = self._table
+        count: int = len(self.known) if mirror else int(self.own)
 
         def ask(part: slice) -> None:
             asked = rows[part]
-            weights = self._weights[asked]
-            products = np.concatenate([patches[asked] * weights * -2.0, weights[:, ::3]], axis=1) @ table
-            self._nearest[asked] = self.known[products.argmin(axis=1)]
+            found = self.known[self._first(patches[asked], asked, exact[:, :count], single[:, :count])]
+            if not mirror:
+                kept = np.nonzero(self._nearest[asked] > self.known[self.own - 1])[0]
+                before = self._nearest[asked[kept]]
+                far = self._squares(patches, asked[kept], before) + MIRRORED * self._total[asked[kept]]
+                nearer = far < self._squares(patches, asked[kept], found[kept])
+                found[kept[nearer]] = before[nearer]
+            self._nearest[asked] = found
 
-        spread(ask, len(rows), max(1, min(_ROWS, _AT_ONCE // len(self.known))))
+        spread(ask, len(rows), max(1, min(_ROWS, _AT_ONCE // count)))
         return self._nearest.copy()
+
+    def _first(self, patches: Patches, rows: Numbers, exact: Exact, single: Values) -> Numbers:
+        """Which column of the table is the nearest to each of the patches, those of `rows`: the first if several are.
+
+        Single precision finds nearly all of them, and double precision those where another is as near as its error.
+        """
+        weights = self._weights[rows]
+        wide = (patches - 128) * weights * -2
+        keys = np.concatenate([wide, weights[:, ::3]], axis=1)
+        products = keys.astype(np.float32) @ single
+        found: Numbers = products.argmin(axis=1)
+        each = np.arange(len(rows))
+        least = products[each, found].astype(np.float64)
+        products[each, found] = np.inf
+        # A sum of n products, in whatever order, is off by n units of rounding of the sum of their sizes (Higham, 2002,
+        # section 3.1): here two of them are, and a little is for powers of the units.
+        most = 3 * 128**2 + MIRRORED  # of what stands in the table for a pixel
+        error = 2.1 * len(single) * 2.0**-24 * (128 * np.abs(wide).sum(axis=1) + most * self._total[rows])
+        unsure = np.nonzero(products.min(axis=1) <= least + error)[0]
+        found[unsure] = (keys[unsure].astype(np.float64) @ exact).argmin(axis=1)
+        return found
+
+
+def _rows(values: NDArray[N], which: Numbers | slice) -> NDArray[N]:
+    """`values[which]`, sooner."""
+    return values[which] if isinstance(which, slice) else values.take(which, axis=0)
+
+
+def _mirrored(values: NDArray[N]) -> NDArray[N]:
+    """(H, W, ...) -> (2 H, W, ...): above as it is, below with left and right exchanged."""
+    return np.concatenate([values, values[:, ::-1]])
 
 
 def depth(hole: Mask, most: int) -> Numbers:

@@ -11,7 +11,7 @@ import { depth, Level, widened } from "./patches.js";
 
 // What they mean: imaging/exemplar.py.
 const DEEPEST = 8, LEAST = 24, ENOUGH = 40, SEARCHED = 64, PAIRS = 1 << 23, FIRST_PAIRS = 1 << 26;
-const TURNS = 10, FINE_TURNS = 3, WORK = 1 << 15, ROUNDS = 3, AROUND = [32, 8, 2], ALIKE = 600;
+const TURNS = 10, FINE_TURNS = 3, MIRROR_TURNS = 3, WORK = 1 << 15, ROUNDS = 3, AROUND = [32, 8, 2], ALIKE = 600;
 const VOTES = 1, TURN_VOTES = 2, COARSE_RADIUS = 3, RADIUS = 2, SMALL = 256, SHARES = [1, 5, 10, 10, 5, 1];
 /** How far around the hole patches that touch it have a vote, px. */
 export const RING = RADIUS + VOTES;
@@ -40,8 +40,8 @@ export function copiedPatches(smooth, mask) {
     const before = level, longer = Math.max(hole.width, hole.height), coarse = longer <= SEARCHED;
     whole = hole;
     level = new Level(picture, hole, longer <= SMALL ? COARSE_RADIUS : RADIUS);
-    const { places, known } = level;
-    if (known.length < ENOUGH) {
+    const { places, known, own } = level;
+    if (own < ENOUGH) {
       level = null;
       continue;
     }
@@ -56,7 +56,7 @@ export function copiedPatches(smooth, mask) {
     for (let turn = 1; turn <= turns; turn++) {
       if (turn > 1) fill = voted(level, at, distances, hole.data, TURN_VOTES);
       const wide = level.wide(fill, 3);
-      if (searched) level.nearest(wide, at);
+      if (searched) level.nearest(wide, at, (turn - 1) % MIRROR_TURNS === 0);
       distances = level.distances(wide, at);
       if (turn === turns || !searched) agree(level, wide, at, distances, searched ? [] : AROUND);
     }
@@ -148,11 +148,11 @@ function handedOn({ stride, index }, from, fine) {
 }
 
 /** The known patch that comes next to each in reading order, from the first again after the last. @param {Level} level */
-function nextKnown({ places, known }) {
+function nextKnown({ places, known, own }) {
   let next = 0;
   return places.map((place) => {
-    while (next < known.length && known[next] < place) next++;
-    return known[next % known.length];
+    while (next < own && known[next] < place) next++;
+    return known[next % own];
   });
 }
 

@@ -7,11 +7,16 @@
 
 /** What the pixel of a patch weighs that has most say in a comparison. */
 const HEAVIEST = 192;
+/** What a patch in the mirror is farther for it, in squares of colour of each of its pixels. */
+const MIRRORED = 400;
 /** What a pixel weighs, by steps into the hole. */
 const SAY = [1, 0.07];
 while (SAY.length < 17) SAY.push(SAY[SAY.length - 1] * 0.7);
 
-/** A place is y * stride + x: a patch's middle in the picture, its corner in one with a mirrored border, a "wide" one. */
+/**
+ * A place is y * stride + x: a patch's middle in the picture, its corner in one with a reflected border, a "wide" one. Below
+ * the picture lies its mirror, with more patches to be copied.
+ */
 export class Level {
   /**
    * @param {Uint8Array} picture RGB; what is under the hole is a first guess @param {Mask} hole
@@ -25,7 +30,7 @@ export class Level {
     this.hole = hole;
     this.stride = stride;
     /** Patches: 1 where they touch the hole, 2 where they are known whole. */
-    this.kinds = new Uint8Array(stride * height);
+    this.kinds = new Uint8Array(2 * stride * height);
     for (let y = radius; y < height - radius && width > 2 * radius; y++) {
       this.kinds.fill(2, y * stride + radius, y * stride + width - radius);
     }
@@ -38,12 +43,18 @@ export class Level {
     }
     /** Places in reading order. @param {number} kind */
     const placesOf = (kind) => new Int32Array(this.kinds.keys()).filter((at) => this.kinds[at] === kind);
+    /** How many are known whole, and those in the mirror as well. */
+    this.own = placesOf(2).length;
+    for (let y = 0; y < height; y++) {
+      const from = y * stride, to = (height + y) * stride;
+      for (let x = 0; x < width; x++) this.kinds[to + x] = this.kinds[from + width - 1 - x] & 2;
+    }
     this.known = placesOf(2);
     this.places = placesOf(1);
     /** Which of the latter is at a place, and next to each: right, left, below, above; -1 for none. */
     this.index = new Int32Array(stride * height).fill(-1);
     this.beside = new Int32Array(4 * this.places.length).fill(-1);
-    this.source = this.wide(picture, 3);
+    this.source = this.wide(picture, 3, true);
     const count = this.places.length;
     for (let row = 0; row < count; row++) this.index[this.places[row]] = row;
     for (let k = 0; k < 4 * count; k++) this.beside[k] = this.index[this.places[k >> 2] + steps[k % 4]] ?? -1;
@@ -72,20 +83,22 @@ export class Level {
   /** The place (y, x) if there is a known patch; else -1. @param {number} y @param {number} x */
   usable(y, x) {
     const { width, height } = this.hole, at = y * this.stride + x;
-    return y >= 0 && y < height && x >= 0 && x < width && this.kinds[at] === 2 ? at : -1;
+    return y >= 0 && y < 2 * height && x >= 0 && x < width && this.kinds[at] === 2 ? at : -1;
   }
 
   /**
-   * With a border of `radius` that mirrors the inside.
-   * @param {Uint8Array} values @param {number} channels
+   * With a border of `radius` that reflects the inside.
+   * @param {Uint8Array} values @param {number} channels @param {boolean} mirror below it, too
    */
-  wide(values, channels) {
-    const { width, height } = this.hole, tall = height + 2 * this.radius;
+  wide(values, channels, mirror = false) {
+    const { width, height } = this.hole, all = mirror ? 2 * height : height, tall = all + 2 * this.radius;
     const found = new Uint8Array(this.stride * tall * channels);
     for (let y = 0, to = 0; y < tall; y++) {
+      const row = reflected(y - this.radius, all);
       for (let x = 0; x < this.stride; x++) {
-        const from = channels * (reflected(y - this.radius, height) * width + reflected(x - this.radius, width));
-        for (let c = 0; c < channels; c++) found[to++] = values[from + c];
+        const column = reflected(x - this.radius, width);
+        const from = row < height ? row * width + column : (row - height + 1) * width - 1 - column;
+        for (let c = 0; c < channels; c++) found[to++] = values[channels * from + c];
       }
     }
     return found;
@@ -125,13 +138,15 @@ export class Level {
   /**
    * The nearest of all known patches to each, the first of several.
    * @param {Uint8Array} fill wide @param {Int32Array} at known patches, better ones saving time; overwritten
+   * @param {boolean} mirror are all in it asked for, or only the one that was the nearest the last time?
    */
-  nearest(fill, at) {
-    const { places, known } = this;
+  nearest(fill, at, mirror) {
+    const { places, known, own } = this, count = mirror ? known.length : own;
     for (let row = 0; row < places.length; row++) {
-      let least = this.squares(fill, row, at[row], Infinity) + 1;
-      for (let k = 0; k < known.length && least > 0; k++) {
-        const far = this.squares(fill, row, known[k], least);
+      const more = MIRRORED * this.totals[row];
+      let least = this.squares(fill, row, at[row], Infinity) + (at[row] > known[own - 1] ? more : 0) + 1;
+      for (let k = 0; k < count && least > 0; k++) {
+        const extra = k < own ? 0 : more, far = this.squares(fill, row, known[k], least - extra) + extra;
         if (far < least) {
           least = far;
           at[row] = known[k];
