@@ -350,9 +350,7 @@ def _vote(
         for dy, dx in product(range(-radius, radius + 1), repeat=2):
             number = level.numbers.take(pixels - (dy * level.stride + dx))
             share = weight.take(number) * ((radius + 1 - abs(dy)) * (radius + 1 - abs(dx)))
-            voice = colours.take(pixels + offsets.take(number), axis=0)
-            voice *= share[:, None]
-            total += voice
+            total += colours.take(pixels + offsets.take(number), axis=0) * share[:, None]
         return total
 
     total = np.concatenate(spread(said, len(asked)))

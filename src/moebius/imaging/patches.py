@@ -74,7 +74,7 @@ class Level:
         """(N,): the patches that touch the hole, row by row."""
         self.places = self.places_of(self.y, self.x)
         """(N,): the same."""
-        self.numbers = np.full(len(self._known), -1)
+        self.numbers = np.full((self.height + 2 * MARGIN) * self.stride, -1)
         """What lies at each place: which of the N, -1 for none."""
         self.numbers[self.places] = np.arange(len(self))
         self._asked: Patches | None = None
@@ -104,10 +104,10 @@ class Level:
         _ = self._total, self._laid_out
 
     @cached_property
-    def colours(self) -> Exact:
+    def colours(self) -> Values:
         """What each place has: (places, 4), red, green and blue, and one."""
         wide = np.pad(_mirrored(self.picture), ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))).reshape(-1, 3)
-        found = np.ones((len(wide), 4))
+        found = np.ones((len(wide), 4), np.float32)
         found[:, :3] = wide
         return found
 
