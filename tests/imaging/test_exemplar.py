@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from made_photos import disc, noise, picture
 
-from moebius.imaging import exemplar_fill, push_pull, textured
+from moebius.imaging import exemplar_fill, patches, push_pull, textured
 from moebius.imaging.arrays import FloatImage, Mask
+from moebius.imaging.patches import HEAVIEST, Level
+from moebius.imaging.spread import Spread
 
 
 def floats(pixels: np.ndarray) -> FloatImage:
@@ -196,3 +198,34 @@ def test_how_patches_lie_in_memory_changes_nothing(monkeypatch: pytest.MonkeyPat
     filled = exemplar_fill(PHOTO, HOLE)
     monkeypatch.setattr("moebius.imaging.patches.LAID_OUT", 0)
     assert np.array_equal(filled, exemplar_fill(PHOTO, HOLE))
+
+
+def test_what_the_mirror_shows_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a face is hidden, and the other half is seen: here of something that is nowhere else, and never repeats."""
+    half = push_pull(floats(noise((96, 64, 3), seed=3)), noise((96, 64), seed=4) < 236)
+    whole = np.concatenate([half, half[:, ::-1]], axis=1)
+    mask = disc(128, 96, (34, 48), 16)
+    error = np.abs(exemplar_fill(whole, mask) - whole)[mask].mean()
+    monkeypatch.setattr(patches, "MIRRORED", 1e7)
+    without = np.abs(exemplar_fill(whole, mask) - whole)[mask].mean()
+    assert error < 0.5 * without
+
+
+@pytest.mark.parametrize("grain", [0, 1, 40])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_the_nearest_patch_is_the_first_of_the_nearest(grain: int, mirror: bool) -> None:
+    """Single precision finds it, although with little grain a tile is as near as its next, as far as that can tell."""
+    random = np.random.default_rng(grain)
+    tiles = np.tile(random.integers(0, 256 - grain, (10, 13, 3)), (4, 4, 1))
+    photo = (tiles + random.integers(0, grain + 1, tiles.shape)).astype(np.float32)
+    level = Level(photo, disc(52, 40, (26, 18), 6), 3)
+    fill = np.clip(photo + random.integers(-1, 2, photo.shape), 0, 255)
+    asked = level.patches(fill)
+    with Spread() as spread:
+        found = level.nearest(asked, spread, mirror=mirror)
+    count = len(level.known) if mirror else level.own
+    known, weights = level._sources(level.known[:count]).astype(np.int64), level._weights.astype(np.int64)
+    off = ((asked.astype(np.int64)[:, None] - known) ** 2 * weights[:, None]).sum(axis=2)
+    off[:, level.own :] += patches.MIRRORED * weights[:, ::3].sum(axis=1)[:, None]
+    assert np.array_equal(found, level.known[off.argmin(axis=1)])
+    assert weights.max() == HEAVIEST and len(np.unique(found)) > 1

@@ -58,7 +58,9 @@ def test_two_processes_make_what_one_makes(tiny: Tiny, tmp_path: Path) -> None:
     first_moments = [name for name in one if name.endswith("exp_avg")]
     assert first_moments and two.keys() == one.keys()
     gradients = (flat(two, first_moments) - flat(one, first_moments)).norm() / flat(one, first_moments).norm()
-    assert gradients < 1e-2, "rounding, which this network makes a thousand times larger; a share that is lost makes 1"
+    assert gradients < 1e-2, (
+        "rounding, which this network makes a thousand times larger; a share that is lost makes 1"
+    )
     _, models = open_models(load_recipe(tiny.recipe, [f'teacher="{tiny.teacher}"', *changes]))
     begun = {f"net.{name}": tensor for name, tensor in models.net.state_dict().items()}
     apart, moved = (

@@ -140,7 +140,7 @@ class Level:
         """(n, 3 P): the patches there, known ones."""
         if self._laid_out is None:
             y, x = np.divmod(places, self.stride)
-            found: NDArray[np.uint8] = self._around[y, x].reshape(len(places), -1)
+            found: NDArray[np.uint8] = self._around[y, x].reshape(len(places), 3 * self.area)
             return found
         return self._laid_out.take(places, axis=0)
 

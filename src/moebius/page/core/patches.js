@@ -61,6 +61,10 @@ export class Level {
     /** What each pixel of a patch weighs, patch by patch, and all of them; empty before `weigh()`. */
     this.weights = new Int32Array(0);
     this.totals = new Int32Array(count);
+    /** The fill whose patches' nearest were asked for the last time; 1 where they were in the mirror, too.
+     * @type {Uint8Array | null} */
+    this.asked = null;
+    this.askedAll = new Uint8Array(count);
   }
 
   /** To be called before patches are compared. */
@@ -136,13 +140,15 @@ export class Level {
   }
 
   /**
-   * The nearest of all known patches to each, the first of several.
+   * The nearest of all known patches to each, the first of several; those that are as the last time are not asked again.
    * @param {Uint8Array} fill wide @param {Int32Array} at known patches, better ones saving time; overwritten
    * @param {boolean} mirror are all in it asked for, or only the one that was the nearest the last time?
    */
   nearest(fill, at, mirror) {
-    const { places, known, own } = this, count = mirror ? known.length : own;
+    const { places, known, own, asked, askedAll } = this, count = mirror ? known.length : own;
     for (let row = 0; row < places.length; row++) {
+      if (asked !== null && this.alike(fill, asked, row) && askedAll[row] >= Number(mirror)) continue;
+      askedAll[row] = Number(mirror);
       const more = MIRRORED * this.totals[row];
       let least = this.squares(fill, row, at[row], Infinity) + (at[row] > known[own - 1] ? more : 0) + 1;
       for (let k = 0; k < count && least > 0; k++) {
@@ -153,6 +159,16 @@ export class Level {
         }
       }
     }
+    this.asked = fill;
+  }
+
+  /** Is a patch the same in both? @param {Uint8Array} one wide @param {Uint8Array} other wide @param {number} row */
+  alike(one, other, row) {
+    for (let y = 0; y < this.side; y++) {
+      const from = 3 * (this.places[row] + y * this.stride);
+      for (let i = from; i < from + 3 * this.side; i++) if (one[i] !== other[i]) return false;
+    }
+    return true;
   }
 }
 
