@@ -65,7 +65,7 @@ class Level:
         self.area = (2 * radius + 1) ** 2
         """P."""
         known = ~widened(hole, radius, outside=True)
-        self.own = np.count_nonzero(known)
+        self.own = int(np.count_nonzero(known))
         """How many patches are known whole."""
         self._known = np.pad(_mirrored(known), MARGIN).ravel()
         self.known: Places = np.nonzero(self._known)[0]
@@ -166,12 +166,9 @@ class Level:
     def _squares(self, patches: Patches, which: Numbers | slice, places: Places) -> Exact:
         """Their weighted squares, (n,)."""
         off = _rows(patches, which) - self._sources(places)
-        squares = np.multiply(off, off, out=off).view(
-            np.uint16
-        )  # up to 255^2: more than what has a sign can say
-        found: Exact = np.einsum("np,np->n", squares.astype(np.int32), _rows(self._weights, which)).astype(
-            np.float64
-        )
+        # Up to 255^2: more than 16 bits of which one is a sign can say.
+        squares = np.multiply(off, off, out=off).view(np.uint16).astype(np.int32)
+        found: Exact = np.einsum("np,np->n", squares, _rows(self._weights, which)).astype(np.float64)
         return found
 
     @cached_property
@@ -189,14 +186,13 @@ class Level:
         Those that are as they were the last time are not asked again. Without `mirror`, of what is in it only the patch
         that was the nearest the last time is asked for.
         """
-        changed = (
-            np.ones(len(self), np.bool_) if self._asked is None else (patches != self._asked).any(axis=1)
-        )
-        rows = np.nonzero(changed | ~self._asked_all if mirror else changed)[0]
+        asking = ~self._asked_all if mirror else np.zeros(len(self), np.bool_)
+        asking |= True if self._asked is None else (patches != self._asked).any(axis=1)
+        rows = np.nonzero(asking)[0]
         self._asked = patches
         self._asked_all[rows] = mirror
         exact, single = self._table
-        count: int = len(self.known) if mirror else int(self.own)
+        count = len(self.known) if mirror else self.own
 
         def ask(part: slice) -> None:
             asked = rows[part]
